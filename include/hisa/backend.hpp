@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// The customisation points: `pool`, `score`, `select`, `descend` and `index`, with their portable
+/// defaults. A backend derives from `Portable<Itself>`, overrides what it does better and nothing
+/// else; the defaults call the other points through `Self`, so an override takes effect wherever the
+/// step is used.
+///
+/// Every point is a static function that enqueues kernels on the execution space instance it is given
+/// and returns: no allocation, no fence, no read of device memory on the host.
+#pragma once
+
+#include <hisa/block_lists.hpp>
+#include <hisa/pool.hpp>
+#include <hisa/score.hpp>
+#include <hisa/select.hpp>
+#include <hisa/workspace.hpp>
+
+#include <Kokkos_Core.hpp>
+
+HISA_NAMESPACE_BEGIN
+
+namespace detail {
+
+/// Teams per query, so that a few queries still occupy the whole machine.
+template <class Exec>
+int splits_for(const Exec& exec, std::int64_t queries, std::int64_t work) {
+  constexpr PortablePolicy policy = portable_policy<Exec>();
+  std::int64_t const wanted = 8 * std::int64_t(exec.concurrency()) / policy.team_size;
+  std::int64_t const useful = (work + policy.min_split - 1) / policy.min_split;
+  return static_cast<int>(clamp(queries == 0 ? 1 : wanted / queries, 1, useful < 1 ? 1 : useful));
+}
+
+template <class Exec>
+auto team_policy(const Exec& exec, std::int64_t teams) {
+  return Kokkos::TeamPolicy<Exec>(exec, static_cast<int>(teams),
+                                  portable_policy<Exec>().team_size);
+}
+
+} // namespace detail
+
+/// The portable backend, and the base of every other: runs on any Kokkos execution space.
+/// @tparam Self  the backend that derives from this; void: this one itself
+template <class Self = void>
+struct Portable {
+  using Backend = std::conditional_t<std::is_void_v<Self>, Portable, Self>;
+
+  /// What runs, for plan.path().
+  static constexpr const char* name = "portable";
+
+  /// Pools the blocks that `sequences` completes.
+  template <RowRule Rule, class Exec, class Keys>
+  static void pool(const Exec& exec, const Keys& keys,
+                   const PooledKeys<typename Keys::element_type>& pooled,
+                   const Sequences& sequences) {
+    int const splits = detail::splits_for(exec, sequences.count, keys.capacity());
+    Kokkos::parallel_for(
+        "hisa::pool", detail::team_policy(exec, sequences.count * splits),
+        detail::PoolBlocks<Rule, Keys>{keys, pooled, sequences, splits});
+  }
+
+  /// Scores the contested candidates of a descent.
+  template <class Exec, class DescentType>
+  static void score(const Exec& exec, const DescentType& descent, const GroupWorkspace& workspace) {
+    constexpr PortablePolicy policy = portable_policy<Exec>();
+    Kokkos::parallel_for("hisa::score::prepare", detail::team_policy(exec, descent.group.count),
+                         detail::PrepareQueries<typename DescentType::element_type>{
+                             descent.group, workspace.prepared});
+    int const splits = detail::splits_for(exec, descent.group.count, descent.capacity);
+    Kokkos::parallel_for(
+        "hisa::score", detail::team_policy(exec, descent.group.count * splits),
+        detail::ScoreCandidates<policy.score, DescentType>{descent, workspace.prepared,
+                                                           workspace.scores, splits});
+  }
+
+  /// Chooses among the candidates of a descent by the scores in the workspace.
+  template <SelectStrategy Strategy, class Exec, class DescentType, class Out>
+  static void select(const Exec& exec, const DescentType& descent, const Out& out,
+                     const GroupWorkspace& workspace) {
+    auto policy = detail::team_policy(exec, descent.group.count);
+    std::byte* const scratch = detail::on_host<Exec> ? workspace.strategy_scratch : nullptr;
+    if (!detail::on_host<Exec>)
+      policy.set_scratch_size(0, Kokkos::PerTeam(static_cast<int>(Strategy::scratch_bytes + 16)));
+    Kokkos::parallel_for(
+        "hisa::select", policy,
+        detail::SelectCandidates<Strategy, DescentType, Out>{descent, workspace.scores, out,
+                                                             scratch});
+  }
+
+  /// One level: score, then select.
+  template <SelectStrategy Strategy, class Exec, class DescentType, class Out>
+  static void descend(const Exec& exec, const DescentType& descent, const Out& out,
+                      const GroupWorkspace& workspace) {
+    Backend::score(exec, descent, workspace);
+    Backend::template select<Strategy>(exec, descent, out, workspace);
+  }
+
+  /// The whole indexer: the levels one after the other, for as many queries at a time as the
+  /// workspace holds.
+  /// @tparam Call  detail::IndexCall (hisa/index.hpp), which knows the levels of this call
+  template <SelectStrategy Strategy, class Exec, class Call>
+  static void index(const Exec& exec, const Call& call) {
+    for (std::int64_t first = 0; first < call.queries.count; first += call.group_size)
+      call.template descend_levels<Backend, Strategy>(exec, first);
+  }
+};
+
+/// The backend that serves an execution space. Backends specialise it in headers that hisa/hisa.hpp
+/// includes whenever Kokkos has their space enabled, so that a call never depends on what else a
+/// translation unit includes.
+template <class Exec>
+struct DefaultBackend {
+  using type = Portable<>;
+};
+
+HISA_NAMESPACE_END

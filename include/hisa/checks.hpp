@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// What can be known on the host about the arguments of a call, checked before any launch.
+#pragma once
+
+#include <hisa/error.hpp>
+#include <hisa/pooling.hpp>
+#include <hisa/shape.hpp>
+#include <hisa/tensors.hpp>
+
+#include <cstdint>
+#include <limits>
+#include <string>
+
+HISA_NAMESPACE_BEGIN
+namespace detail {
+
+inline std::string exactly(std::int64_t value) { return std::to_string(value); }
+inline std::string at_least(std::int64_t value) { return "at least " + std::to_string(value); }
+inline std::string at_most(std::int64_t value) { return "at most " + std::to_string(value); }
+
+inline void require_aligned(const void* pointer, std::size_t alignment, const char* function,
+                            const char* argument) {
+  require(reinterpret_cast<std::uintptr_t>(pointer) % alignment == 0, function, argument,
+          "misaligned", "an address that is a multiple of " + std::to_string(alignment));
+}
+
+template <ElementType T>
+void check_queries(const char* function, const Queries<T>& queries, std::int64_t max_queries,
+                   int heads, int head_dim) {
+  require(queries.count >= 0 && queries.count <= max_queries, function, "queries.count",
+          queries.count, "0 .. " + std::to_string(max_queries));
+  require(queries.heads == heads, function, "queries.heads", queries.heads, exactly(heads));
+  require(queries.head_dim == head_dim, function, "queries.head_dim", queries.head_dim,
+          exactly(head_dim));
+  if (queries.count == 0)
+    return;
+  require_pointer(queries.values, function, "queries.values");
+  require_pointer(queries.weights, function, "queries.weights");
+  require_aligned(queries.values, alignof(T), function, "queries.values");
+}
+
+template <ElementType T>
+void check_keys(const char* function, const ContiguousKeys<T>& keys, std::int64_t max_keys,
+                int head_dim) {
+  require(keys.count >= 0 && keys.count <= max_keys, function, "keys.count", keys.count,
+          "0 .. " + std::to_string(max_keys));
+  require(keys.head_dim == head_dim, function, "keys.head_dim", keys.head_dim, exactly(head_dim));
+  require(keys.row_stride == 0 || keys.row_stride >= head_dim, function, "keys.row_stride",
+          keys.row_stride, "0 or " + at_least(head_dim));
+  if (keys.count == 0)
+    return;
+  require_pointer(keys.values, function, "keys.values");
+  require_aligned(keys.values, alignof(T), function, "keys.values");
+  if (Element<T>::quantised)
+    require_pointer(keys.scales, function, "keys.scales");
+}
+
+template <ElementType T>
+void check_keys(const char* function, const PagedKeys<T>& keys, std::int64_t max_keys,
+                int head_dim) {
+  require(keys.head_dim == head_dim, function, "keys.head_dim", keys.head_dim, exactly(head_dim));
+  require(keys.page_size >= 1, function, "keys.page_size", keys.page_size, at_least(1));
+  require(keys.batch >= 0, function, "keys.batch", keys.batch, at_least(0));
+  require(keys.max_pages >= 0, function, "keys.max_pages", keys.max_pages, at_least(0));
+  std::int64_t const most = (max_keys + keys.page_size - 1) / keys.page_size;
+  require(keys.max_pages <= most, function, "keys.max_pages", keys.max_pages, at_most(most));
+  std::int64_t const packed = PagedKeys<T>::page_bytes(keys.page_size, head_dim);
+  require(keys.page_stride == 0 || keys.page_stride >= packed, function, "keys.page_stride",
+          keys.page_stride, "0 or " + at_least(packed));
+  std::int64_t const unit = Element<T>::quantised ? std::int64_t(alignof(float)) : alignof(T);
+  std::int64_t const stride = keys.page_stride == 0 ? packed : keys.page_stride;
+  require(stride % unit == 0, function, "keys.page_stride", stride,
+          "a multiple of " + std::to_string(unit));
+  if (Element<T>::quantised)
+    require(std::int64_t(keys.page_size) * head_dim % unit == 0, function,
+            "keys.page_size * keys.head_dim", std::int64_t(keys.page_size) * head_dim,
+            "a multiple of " + std::to_string(unit) + ", so that a page's scales are aligned");
+  if (keys.batch == 0 || keys.max_pages == 0)
+    return;
+  require_pointer(keys.pages, function, "keys.pages");
+  require_aligned(keys.pages, static_cast<std::size_t>(unit), function, "keys.pages");
+  require_pointer(keys.page_table, function, "keys.page_table");
+}
+
+/// Blocks that a pooled buffer beside these keys must be able to hold, as far as the host can tell.
+template <ElementType T>
+std::int64_t pooled_blocks_needed(const ContiguousKeys<T>& keys, const std::int32_t* begin,
+                                  int block_size) {
+  return begin == nullptr ? keys.count / block_size : 0;
+}
+template <ElementType T>
+std::int64_t pooled_blocks_needed(const PagedKeys<T>& keys, const std::int32_t*, int block_size) {
+  return keys.page_count * blocks_per_page(keys.page_size, block_size);
+}
+
+template <class Keys, class T>
+void check_pooled(const char* function, const Keys& keys, const PooledKeys<T>& pooled,
+                  int block_size, int rows) {
+  require(pooled.block_size == block_size && block_size >= 1, function, "pooled.block_size",
+          pooled.block_size, block_size >= 1 ? exactly(block_size) : at_least(1));
+  require(block_size % rows == 0, function, "pooled.block_size", block_size,
+          "a multiple of the rule's " + std::to_string(rows) + " rows");
+  require(pooled.head_dim == keys.head_dim, function, "pooled.head_dim", pooled.head_dim,
+          exactly(keys.head_dim));
+  if constexpr (requires { keys.page_size; })
+    require(keys.page_size % block_size == 0 || block_size % keys.page_size == 0, function,
+            "pooled.block_size", block_size,
+            "a multiple or a divisor of the page size " + std::to_string(keys.page_size));
+  std::int64_t const needed = pooled_blocks_needed(keys, pooled.begin, block_size);
+  require(pooled.blocks >= needed, function, "pooled.blocks", pooled.blocks, at_least(needed));
+  if (pooled.blocks == 0)
+    return;
+  require_pointer(pooled.values, function, "pooled.values");
+  if (Element<typename PooledKeys<T>::element_type>::quantised)
+    require_pointer(pooled.scales, function, "pooled.scales");
+}
+
+template <class Keys>
+void check_visibility(const char* function, const Keys&, const Ranges& ranges, std::int64_t) {
+  require_pointer(ranges.ks, function, "ranges.ks");
+  require_pointer(ranges.ke, function, "ranges.ke");
+}
+
+template <class Keys>
+void check_visibility(const char* function, const Keys& keys, const Lengths& lengths,
+                      std::int64_t queries) {
+  require(lengths.next_n >= 1, function, "lengths.next_n", lengths.next_n, at_least(1));
+  require(lengths.batch == keys.batch, function, "lengths.batch", lengths.batch,
+          exactly(keys.batch) + ", the rows of the page table");
+  require(lengths.batch * lengths.next_n == queries, function, "lengths.batch * lengths.next_n",
+          lengths.batch * lengths.next_n, exactly(queries) + ", the number of queries");
+  require_pointer(lengths.lengths, function, "lengths.lengths");
+}
+
+inline void check_workspace(const char* function, const WorkspaceSpan& workspace,
+                            std::size_t needed) {
+  require(workspace.bytes >= needed, function, "workspace.bytes", workspace.bytes,
+          "at least " + std::to_string(needed));
+  require_pointer(workspace.data, function, "workspace.data");
+  require_aligned(workspace.data, 16, function, "workspace.data");
+}
+
+} // namespace detail
+HISA_NAMESPACE_END

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// The library on Kokkos, whole: plans and calls, pooling, logits, team-level selection, Views.
+#pragma once
+
+#include <hisa/logits.hpp>
+#include <hisa/plan.hpp>
+#include <hisa/pool_keys.hpp>
+#include <hisa/version.hpp>
+#include <hisa/views.hpp>

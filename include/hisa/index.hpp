@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// The hierarchy as a sequence of descents: one call of an indexer, checked and ready to run.
+#pragma once
+
+#include <hisa/backend.hpp>
+
+HISA_NAMESPACE_BEGIN
+namespace detail {
+
+/// Block sizes and budgets of the pooled levels, and what follows from them.
+struct LevelTable {
+  int count = 0;
+  LevelValues block_size; ///< B, coarse to fine
+  LevelValues keep;       ///< m, coarse to fine
+  Boundary boundary = Boundary::counted;
+
+  /// Blocks that level `l` hands on at most.
+  std::int64_t kept(int l, std::int64_t max_keys) const {
+    return std::min(kept_capacity(keep[l], boundary), rows(block_size[l], max_keys));
+  }
+  /// Candidates that a query may have on level `l`; l == count is the tokens.
+  std::int64_t candidates(int l, std::int64_t max_keys) const {
+    std::int64_t const size = l == count ? 1 : block_size[l];
+    std::int64_t const all = l == count ? max_keys : rows(size, max_keys);
+    return l == 0 ? all : std::min(all, kept(l - 1, max_keys) * (block_size[l - 1] / size));
+  }
+
+private:
+  /// Blocks that can hold visible tokens: one more than fit where a range starts inside a block.
+  static std::int64_t rows(std::int64_t size, std::int64_t max_keys) {
+    return (max_keys + size - 1) / size + 1;
+  }
+};
+
+/// One call. Everything in it has been checked.
+/// @tparam Source  a RowRule, with pooled levels, or CallerBlocks, with a block list
+template <class Keys, CandidateSource Source>
+struct IndexCall {
+  using T = typename Keys::element_type;
+  using Visibility = typename Keys::visibility_type;
+
+  Queries<T> queries;
+  Keys keys;
+  Visibility visibility;
+  PooledKeys<const T> pooled[max_levels]; ///< coarse to fine; unused with CallerBlocks
+  BlockLists lists;                       ///< used with CallerBlocks
+  Selection out;
+  LevelTable levels;
+  std::int64_t topk = 0;
+  IndexBase index_base = IndexBase::relative;
+  std::int64_t max_keys = 0;   ///< keys that a query may see
+  std::int64_t group_size = 0; ///< queries that the workspace holds
+  WorkspaceLayout layout;
+  void* workspace = nullptr;
+
+  /// All levels for the group of queries that starts at row `first`.
+  template <class Backend, SelectStrategy Strategy, class Exec>
+  void descend_levels(const Exec& exec, std::int64_t first) const {
+    GroupWorkspace const space = layout.divide(workspace);
+    QueryGroup<T> const group{queries, first, std::min(group_size, queries.count - first)};
+    KeptLists kept; // all
+    for (int l = 0; l < levels.count; ++l) {
+      KeptLists next = space.lists[l % 2];
+      next.block_size = levels.block_size[l];
+      if constexpr (std::same_as<Source, CallerBlocks>)
+        Kokkos::parallel_for("hisa::block_lists", team_policy(exec, group.count),
+                             NormaliseLists<Visibility>{lists, visibility, first, max_keys, next,
+                                                        space.lists[1].blocks});
+      else
+        Backend::template descend<Strategy>(
+            exec,
+            descent(group, BlockRows<Keys, Source>{keys, pooled[l]}, kept, levels.keep[l], l),
+            KeepBlocks{next}, space);
+      kept = next;
+    }
+    auto tokens = descent(group, TokenRows<Keys>{keys}, kept, topk, levels.count);
+    tokens.scores_wanted = out.scores != nullptr;
+    Backend::template descend<Strategy>(
+        exec, tokens, KeepTokens<Keys>{keys, out, first, topk, index_base}, space);
+  }
+
+private:
+  template <class Rows>
+  Descent<Rows, Visibility> descent(const QueryGroup<T>& group, const Rows& rows,
+                                    const KeptLists& parents, std::int64_t budget,
+                                    int level) const {
+    Descent<Rows, Visibility> d;
+    d.group = group;
+    d.visibility = visibility;
+    d.max_keys = max_keys;
+    d.rows = rows;
+    d.parents = parents;
+    d.budget = budget;
+    d.capacity = levels.candidates(level, max_keys);
+    d.boundary = levels.boundary;
+    return d;
+  }
+};
+
+} // namespace detail
+HISA_NAMESPACE_END

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// A plan: an indexer with everything decided that does not depend on a call's data. Making one
+/// checks the configuration, using one checks the arguments and enqueues the kernels.
+#pragma once
+
+#include <hisa/checks.hpp>
+#include <hisa/index.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <type_traits>
+
+HISA_NAMESPACE_BEGIN
+
+/// An indexer for calls of one shape. Immutable, cheap to copy; any number of threads may use one at
+/// the same time, each with its own workspace.
+///
+/// @tparam Exec      Kokkos execution space
+/// @tparam LevelsT   Levels<...>
+/// @tparam Source    a pooling rule such as MeanPool, or CallerBlocks
+/// @tparam Strategy  a top-k strategy such as RadixSelect
+/// @tparam Keys      ContiguousKeys<T> or PagedKeys<T>; fixes the element type of everything
+/// @tparam ShapeT    Shape<...>
+/// @tparam Backend   what runs the steps (hisa/backend.hpp)
+template <class Exec, class LevelsT, CandidateSource Source, SelectStrategy Strategy, class Keys,
+          class ShapeT, class Backend>
+class Plan {
+  static_assert(!std::same_as<Source, CallerBlocks> || LevelsT::count == 1,
+                "hisa::Plan: CallerBlocks takes exactly one level, the block size of the lists");
+
+public:
+  using element_type = typename Keys::element_type;
+  using visibility_type = typename Keys::visibility_type;
+  using pooled_type = PooledKeys<const element_type>;
+  using backend_type = Backend;
+
+  /// Checks the configuration; see make_plan.
+  Plan(const ShapeT& shape, const Budgets& budgets, const Options& options)
+      : shape_(shape), topk_(budgets.topk), options_(options) {
+    check_shape();
+    set_levels(budgets);
+    check_budgets();
+    lay_out();
+  }
+
+  /// Bytes of workspace that a call needs; exact.
+  std::size_t workspace_bytes() const { return layout_.bytes(); }
+
+  /// Which code will run, and why.
+  std::string path() const {
+    return std::string(Backend::name) + " pipeline on " + Exec::name() +
+           (std::is_base_of_v<Portable<>, Backend>
+                ? ": no specialised backend covers this execution space"
+                : "");
+  }
+
+  /// Flat: plans with Levels<>. See the last overload.
+  template <class QueriesT, class KeysT, class VisibilityT>
+  void operator()(const Exec& exec, const QueriesT& queries, const KeysT& keys,
+                  const VisibilityT& visibility, const Selection& out,
+                  const WorkspaceSpan& workspace) const {
+    static_assert(LevelsT::count == 0,
+                  "hisa::Plan: a plan with levels takes pooled keys (or block lists) after the keys");
+    run(exec, queries, keys, std::array<pooled_type, 0>{}, {}, visibility, out, workspace);
+  }
+
+  /// Selects the top k tokens of each query. Asynchronous on `exec`; all data are device memory and
+  /// must stay alive until `exec` is done. Nothing is allocated and no device memory is read on the
+  /// host, so the call may be captured in a graph.
+  ///
+  /// @param candidates  PooledKeys of the one level, a std::array of them (coarse to fine), or
+  ///                    BlockLists for a plan of CallerBlocks
+  /// @param visibility  Ranges with contiguous keys, Lengths with paged keys
+  /// @throws precondition_error before anything is launched
+  /// Complexity: O(M H D n) for n scored rows a query, and O(n) a query for the selection.
+  template <class QueriesT, class KeysT, class Candidates, class VisibilityT>
+  void operator()(const Exec& exec, const QueriesT& queries, const KeysT& keys,
+                  const Candidates& candidates, const VisibilityT& visibility, const Selection& out,
+                  const WorkspaceSpan& workspace) const {
+    constexpr bool lists = std::same_as<Candidates, BlockLists>;
+    static_assert(lists == std::same_as<Source, CallerBlocks>,
+                  "hisa::Plan: BlockLists go with a plan of CallerBlocks, pooled keys with a plan of "
+                  "a pooling rule");
+    if constexpr (lists)
+      run(exec, queries, keys, std::array<pooled_type, 0>{}, candidates, visibility, out, workspace);
+    else if constexpr (std::convertible_to<Candidates, pooled_type>)
+      run(exec, queries, keys, std::array<pooled_type, 1>{candidates}, {}, visibility, out,
+          workspace);
+    else
+      run(exec, queries, keys, as_array(candidates), {}, visibility, out, workspace);
+  }
+
+private:
+  static constexpr const char* maker = "make_plan";
+
+  ShapeT shape_;
+  int topk_ = 0;
+  Options options_;
+  detail::LevelTable levels_;
+  detail::WorkspaceLayout layout_;
+
+  void check_shape() const {
+    constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
+    std::string const range = "1 .. " + std::to_string(largest);
+    using detail::require;
+    require(shape_.max_queries >= 1 && shape_.max_queries <= largest, maker, "shape.max_queries",
+            shape_.max_queries, range);
+    require(shape_.max_keys >= 1 && shape_.max_keys <= largest, maker, "shape.max_keys",
+            shape_.max_keys, range);
+    check_extent("shape.heads", shape_.heads, ShapeT{}.heads);
+    check_extent("shape.head_dim", shape_.head_dim, ShapeT{}.head_dim);
+    require(topk_ >= 1, maker, "budgets.topk", topk_, detail::at_least(1));
+    if constexpr (!requires(Keys keys) { keys.page_table; })
+      require(options_.index_base != IndexBase::physical, maker, "options.index_base", "physical",
+              "relative or absolute: contiguous keys have no cache slots");
+  }
+
+  /// `fixed` is the static extent, 0 where it is dynamic.
+  static void check_extent(const char* name, int value, int fixed) {
+    detail::require(fixed == 0 ? value >= 1 : value == fixed, maker, name, value,
+                    fixed == 0 ? detail::at_least(1) : detail::exactly(fixed) + ", its static value");
+  }
+
+  void set_levels(const Budgets& budgets) {
+    constexpr LevelValues fixed = LevelsT::block_sizes();
+    using detail::require;
+    require(budgets.keep.count == LevelsT::count, maker, "budgets.keep", budgets.keep.count,
+            std::to_string(LevelsT::count) + " values, one per level");
+    bool any_dynamic = false;
+    for (int l = 0; l < LevelsT::count; ++l)
+      any_dynamic = any_dynamic || fixed[l] == dynamic;
+    require(budgets.block_size.count == 0 || budgets.block_size.count == LevelsT::count, maker,
+            "budgets.block_size", budgets.block_size.count,
+            std::to_string(LevelsT::count) + " values, one per level");
+    require(!any_dynamic || budgets.block_size.count != 0, maker, "budgets.block_size", "empty",
+            "the sizes of the dynamic levels");
+    levels_.count = LevelsT::count;
+    levels_.keep = budgets.keep;
+    levels_.boundary = options_.boundary;
+    levels_.block_size = budgets.block_size.count == 0 ? fixed : budgets.block_size;
+    for (int l = 0; l < LevelsT::count; ++l)
+      require(fixed[l] == dynamic || fixed[l] == levels_.block_size[l], maker, "budgets.block_size",
+              levels_.block_size[l], detail::exactly(fixed[l]) + ", its static value");
+  }
+
+  void check_budgets() const {
+    using detail::require;
+    std::int64_t handed_on = std::numeric_limits<std::int64_t>::max(); // tokens of the kept parents
+    int coarser = 0;
+    for (int l = 0; l < levels_.count; ++l) {
+      int const size = levels_.block_size[l], keep = levels_.keep[l];
+      require(size >= 1, maker, "block size", size, detail::at_least(1));
+      require(coarser == 0 || (size < coarser && coarser % size == 0), maker, "block size", size,
+              "a proper divisor of the coarser level's " + std::to_string(coarser));
+      if constexpr (RowRule<Source>)
+        require(size % Source::rows == 0, maker, "block size", size,
+                "a multiple of the rule's " + std::to_string(Source::rows) + " rows");
+      require(keep >= 1, maker, "budgets.keep", keep, detail::at_least(1));
+      require(keep <= handed_on / size, maker, "budgets.keep", keep,
+              detail::at_most(handed_on / size) +
+                  ", the blocks of the coarser level's budget");
+      handed_on = std::int64_t(keep) * size;
+      coarser = size;
+    }
+    if (!std::same_as<Source, CallerBlocks>)
+      require(topk_ <= handed_on, maker, "budgets.topk", topk_,
+              detail::at_most(handed_on) + ", the tokens of the kept blocks");
+  }
+
+  void lay_out() {
+    layout_.heads = shape_.heads;
+    layout_.head_dim = shape_.head_dim;
+    layout_.strategy_scratch = detail::on_host<Exec> ? Strategy::scratch_bytes : 0;
+    for (int l = 0; l <= levels_.count; ++l)
+      layout_.scores = std::max(layout_.scores, levels_.candidates(l, shape_.max_keys));
+    for (int l = 0; l < levels_.count; ++l)
+      layout_.kept = std::max(layout_.kept, std::same_as<Source, CallerBlocks>
+                                                ? std::int64_t(levels_.keep[l])
+                                                : levels_.kept(l, shape_.max_keys));
+    layout_.queries = 1;
+    std::size_t const one = layout_.bytes();
+    std::int64_t const fitting = static_cast<std::int64_t>(options_.workspace_limit / one);
+    layout_.queries = detail::clamp(fitting, 1, shape_.max_queries);
+  }
+
+  template <class Container>
+  static auto as_array(const Container& pooled) {
+    static_assert(requires { std::tuple_size<Container>::value; },
+                  "hisa::Plan: pass the pooled keys of the plan's element type, or a std::array of "
+                  "them for several levels");
+    std::array<pooled_type, std::tuple_size<Container>::value> all;
+    std::copy(pooled.begin(), pooled.end(), all.begin());
+    return all;
+  }
+
+  template <class QueriesT, class KeysT, class VisibilityT, std::size_t N>
+  void run(const Exec& exec, const QueriesT& queries, const KeysT& keys,
+           const std::array<pooled_type, N>& pooled, const BlockLists& lists,
+           const VisibilityT& visibility, const Selection& out,
+           const WorkspaceSpan& workspace) const {
+    static_assert(std::same_as<KeysT, Keys>,
+                  "hisa::Plan: the keys are not of the type that the plan was made for");
+    static_assert(std::same_as<QueriesT, Queries<element_type>>,
+                  "hisa::Plan: queries and keys must have the plan's element type");
+    static_assert(std::same_as<VisibilityT, visibility_type>,
+                  "hisa::Plan: contiguous keys take Ranges, paged keys take Lengths");
+    static_assert(std::same_as<Source, CallerBlocks> || N == LevelsT::count,
+                  "hisa::Plan: pass one PooledKeys per level, coarse to fine");
+    check_call(queries, keys, pooled, lists, visibility, out, workspace);
+    if (queries.count == 0)
+      return;
+    detail::IndexCall<Keys, Source> call;
+    call.queries = queries;
+    call.keys = keys;
+    call.visibility = visibility;
+    std::copy(pooled.begin(), pooled.end(), call.pooled);
+    call.lists = lists;
+    call.out = out;
+    call.levels = levels_;
+    call.topk = topk_;
+    call.index_base = options_.index_base;
+    call.max_keys = std::min(shape_.max_keys, keys.capacity());
+    call.group_size = layout_.queries;
+    call.layout = layout_;
+    call.workspace = workspace.data;
+    Backend::template index<Strategy>(exec, call);
+  }
+
+  template <std::size_t N>
+  void check_call(const Queries<element_type>& queries, const Keys& keys,
+                  const std::array<pooled_type, N>& pooled, const BlockLists& lists,
+                  const visibility_type& visibility, const Selection& out,
+                  const WorkspaceSpan& workspace) const {
+    constexpr const char* function = "Plan";
+    detail::check_queries(function, queries, shape_.max_queries, shape_.heads, shape_.head_dim);
+    detail::check_keys(function, keys, shape_.max_keys, shape_.head_dim);
+    if (queries.count == 0)
+      return;
+    if constexpr (RowRule<Source>)
+      for (std::size_t l = 0; l < N; ++l)
+        detail::check_pooled(function, keys, pooled[l], levels_.block_size[int(l)], Source::rows);
+    if constexpr (std::same_as<Source, CallerBlocks>) {
+      detail::require_pointer(lists.blocks, function, "lists.blocks");
+      detail::require(lists.capacity >= 1 && lists.capacity <= levels_.keep[0], function,
+                      "lists.capacity", lists.capacity, "1 .. " + std::to_string(levels_.keep[0]));
+    }
+    detail::check_visibility(function, keys, visibility, queries.count);
+    detail::require_pointer(out.indices, function, "out.indices");
+    detail::check_workspace(function, workspace, workspace_bytes());
+  }
+};
+
+/// Makes a plan: `make_plan<Levels<128>, MeanPool>(exec, shape, {.keep = {64}, .topk = 2048})`.
+///
+/// @tparam LevelsT   pooled levels above the tokens, coarse to fine; Levels<> is the flat indexer
+/// @tparam Source    pooling rule of the levels, or CallerBlocks
+/// @tparam Strategy  top-k strategy
+/// @tparam Keys      storage and element type of the keys
+/// @throws precondition_error when the shape, the budgets or the options contradict each other:
+///         budgets must satisfy m_l * B_l / B_{l+1} >= m_{l+1} and m_last * B_last >= topk
+template <class LevelsT, CandidateSource Source = MeanPool, SelectStrategy Strategy = RadixSelect,
+          class Keys = ContiguousKeys<e4m3fn>, class Exec, int Heads = dynamic,
+          int HeadDim = dynamic>
+auto make_plan(const Exec&, const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
+               const Options& options = {}) {
+  return Plan<Exec, LevelsT, Source, Strategy, Keys, Shape<Heads, HeadDim>,
+              typename DefaultBackend<Exec>::type>(shape, budgets, options);
+}
+
+/// The same on a backend of the caller's choice.
+template <class Backend, class LevelsT, CandidateSource Source = MeanPool,
+          SelectStrategy Strategy = RadixSelect, class Keys = ContiguousKeys<e4m3fn>, class Exec,
+          int Heads = dynamic, int HeadDim = dynamic>
+auto make_plan_on(const Exec&, const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
+                  const Options& options = {}) {
+  return Plan<Exec, LevelsT, Source, Strategy, Keys, Shape<Heads, HeadDim>, Backend>(shape, budgets,
+                                                                                     options);
+}
+
+/// The paper's block-sparse baseline: all visible tokens of the best topk / B blocks. It is the
+/// hierarchy with the budget m = topk / B, in which the tokens need no scores.
+///
+/// @param budgets  `topk`, and `block_size` where the level is dynamic; `keep` follows
+/// @throws precondition_error unless B divides topk and the boundary option is not `extra`
+template <class LevelsT, RowRule Rule = MeanPool, SelectStrategy Strategy = RadixSelect,
+          class Keys = ContiguousKeys<e4m3fn>, class Exec, int Heads = dynamic,
+          int HeadDim = dynamic>
+auto make_block_sparse_plan(const Exec& exec, const Shape<Heads, HeadDim>& shape, Budgets budgets,
+                            const Options& options = {}) {
+  static_assert(LevelsT::count == 1, "hisa::make_block_sparse_plan: takes exactly one level");
+  int const fixed = LevelsT::block_sizes()[0];
+  int const size = fixed == dynamic ? budgets.block_size[0] : fixed;
+  constexpr const char* function = "make_block_sparse_plan";
+  detail::require(size >= 1, function, "block size", size, detail::at_least(1));
+  detail::require(budgets.topk >= size && budgets.topk % size == 0, function, "budgets.topk",
+                  budgets.topk, "a multiple of the block size " + std::to_string(size));
+  detail::require(options.boundary != Boundary::extra, function, "options.boundary", "extra",
+                  "counted or none: the blocks must fit topk");
+  budgets.keep = {budgets.topk / size};
+  return make_plan<LevelsT, Rule, Strategy, Keys>(exec, shape, budgets, options);
+}
+
+HISA_NAMESPACE_END

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// The specification: every operation of the library in obvious scalar host code. Slow on purpose.
+/// Every fast path is tested against it. All pointers are host memory here.
+#pragma once
+
+#include <hisa/order_key.hpp>
+#include <hisa/pooling.hpp>
+#include <hisa/shape.hpp>
+#include <hisa/tensors.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <span>
+#include <vector>
+
+HISA_NAMESPACE_BEGIN
+
+namespace reference {
+
+/// The result of an indexer: row t holds counts[t] token indices, then -1.
+struct Result {
+  std::int64_t topk = 0;
+  std::vector<std::int32_t> indices; ///< [M, topk]
+  std::vector<float> scores;         ///< [M, topk], -inf beyond the count
+  std::vector<std::int32_t> counts;  ///< [M]
+};
+
+/// One pooled level: its rows and how many blocks a query keeps.
+template <ElementType T>
+struct Level {
+  PooledKeys<const T> pooled;
+  int keep = 0;
+};
+
+/// What an indexer keeps and how it reports it.
+struct Choice {
+  int topk = 0;
+  Boundary boundary = Boundary::counted;
+  IndexBase index_base = IndexBase::relative;
+};
+
+/// The score of one key: k_scale * sum_j w_j relu(q_j . k). The dot product is a chain of FMAs over
+/// ascending d. Heads are summed in 16 chains of FMAs (head j in chain j mod 16, ascending j), which
+/// are then added pairwise, chain i to chain i + 8, then + 4, + 2, + 1.
+/// @tparam Real  float: the specified arithmetic; double: the value that error bounds are taken from
+template <class Real = float, ElementType T>
+Real score(const Queries<T>& queries, std::int64_t t, const KeyRow<T>& key) {
+  Real chains[16] = {};
+  for (int j = 0; j < queries.heads; ++j) {
+    const T* const q = queries.values + (t * queries.heads + j) * queries.head_dim;
+    Real dot = 0;
+    for (int d = 0; d < queries.head_dim; ++d)
+      dot = std::fma(static_cast<Real>(Element<T>::to_float(q[d])),
+                     static_cast<Real>(Element<T>::to_float(key.values[d])), dot);
+    Real const w = static_cast<Real>(queries.weights[t * queries.heads + j]);
+    Real const relu = dot > 0 ? dot : Real(0); // a NaN dot counts 0
+    chains[j % 16] = std::fma(w, relu, chains[j % 16]);
+  }
+  for (int width = 8; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i)
+      chains[i] += chains[i + width];
+  return static_cast<Real>(key.scale) * chains[0];
+}
+
+/// The sum that the error bound of a score is a multiple of: k_scale sum_j |w_j| sum_d |q_jd k_d|.
+template <ElementType T>
+double magnitude(const Queries<T>& queries, std::int64_t t, const KeyRow<T>& key) {
+  double sum = 0;
+  for (int j = 0; j < queries.heads; ++j) {
+    double dot = 0;
+    for (int d = 0; d < queries.head_dim; ++d) {
+      const T q = queries.values[(t * queries.heads + j) * queries.head_dim + d];
+      dot += std::abs(double(Element<T>::to_float(q)) * double(Element<T>::to_float(key.values[d])));
+    }
+    sum += std::abs(double(queries.weights[t * queries.heads + j])) * dot;
+  }
+  return std::abs(double(key.scale)) * sum;
+}
+
+/// The `count` best of `scores` as positions in ascending order: descending score, then ascending
+/// position; NaN last.
+inline std::vector<std::int64_t> select(std::span<const float> scores, std::int64_t count) {
+  std::vector<std::int64_t> positions(scores.size());
+  for (std::size_t i = 0; i < positions.size(); ++i)
+    positions[i] = static_cast<std::int64_t>(i);
+  auto const before = [&](std::int64_t a, std::int64_t b) {
+    return precedes(scores[static_cast<std::size_t>(a)], a, scores[static_cast<std::size_t>(b)], b);
+  };
+  std::sort(positions.begin(), positions.end(), before);
+  if (count < std::int64_t(positions.size()))
+    positions.resize(static_cast<std::size_t>(count));
+  std::sort(positions.begin(), positions.end());
+  return positions;
+}
+
+/// The score of a block: the largest of its rows' scores.
+template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type>
+float block_score(const Queries<T>& queries, const Keys& keys, const PooledKeys<const T>& pooled,
+                  const Visible& visible, std::int64_t block) {
+  PooledRow const row = pooled_row(keys, pooled, visible, BlockIndex(block));
+  float best = 0;
+  for (int r = 0; r < Rule::rows; ++r) {
+    std::int64_t const i = row.value * Rule::rows + r;
+    KeyRow<T> const key{pooled.values + i * pooled.head_dim,
+                        pooled.scales == nullptr ? 1.0f : pooled.scales[i]};
+    float const s = score(queries, visible.query, key);
+    if (r == 0 || precedes(s, 0, best, 0))
+      best = s;
+  }
+  return best;
+}
+
+/// The blocks that query t keeps on one level, out of `candidates` (visible, ascending).
+template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type>
+std::vector<std::int64_t> keep_blocks(const Queries<T>& queries, const Keys& keys,
+                                      const Level<T>& level, const Visible& visible,
+                                      std::vector<std::int64_t> candidates, Boundary boundary) {
+  std::int64_t const size = level.pooled.block_size;
+  std::set<std::int64_t> kept; // the boundary blocks
+  if (boundary != Boundary::none && !candidates.empty()) {
+    std::int64_t const last = visible.end_row(size) - 1, first = visible.first_row(size);
+    if (candidates.back() == last)
+      kept.insert(last);
+    if (candidates.front() == first &&
+        !(boundary == Boundary::counted && level.keep == 1 && kept.size() == 1))
+      kept.insert(first);
+  }
+  std::int64_t const budget =
+      level.keep - (boundary == Boundary::counted ? std::int64_t(kept.size()) : 0);
+  std::erase_if(candidates, [&](std::int64_t b) { return kept.contains(b); });
+  if (std::int64_t(candidates.size()) <= budget) {
+    kept.insert(candidates.begin(), candidates.end()); // not scored at all
+  } else {
+    std::vector<float> scores;
+    for (std::int64_t b : candidates)
+      scores.push_back(visible.covers(b, size)
+                           ? block_score<Rule>(queries, keys, level.pooled, visible, b)
+                           : -std::numeric_limits<float>::infinity());
+    for (std::int64_t position : select(scores, budget))
+      kept.insert(candidates[static_cast<std::size_t>(position)]);
+  }
+  return {kept.begin(), kept.end()};
+}
+
+/// The visible rows of a level of block size `size` that lie in the parents, or all of them.
+inline std::vector<std::int64_t> children(const Visible& visible, std::int64_t size,
+                                          const std::vector<std::int64_t>* parents,
+                                          std::int64_t parent_size) {
+  std::vector<std::int64_t> rows;
+  for (std::int64_t row = visible.first_row(size); row < visible.end_row(size); ++row)
+    if (parents == nullptr ||
+        std::binary_search(parents->begin(), parents->end(), row * size / parent_size))
+      rows.push_back(row);
+  return rows;
+}
+
+/// Appends the row of query t: the best `topk` of `tokens` (counted from the anchor, ascending).
+template <class Keys, ElementType T = typename Keys::element_type>
+void keep_tokens(const Queries<T>& queries, const Keys& keys, const Visible& visible,
+                 const std::vector<std::int64_t>& tokens, const Choice& choice, Result& result) {
+  std::vector<float> scores;
+  for (std::int64_t i : tokens)
+    scores.push_back(
+        score(queries, visible.query, keys.row(visible, TokenIndex(visible.anchor + i))));
+  std::vector<std::int64_t> const best = select(scores, choice.topk);
+  for (std::int64_t i = 0; i < choice.topk; ++i) {
+    bool const present = i < std::int64_t(best.size());
+    std::size_t const position = present ? static_cast<std::size_t>(best[std::size_t(i)]) : 0;
+    std::int64_t index = -1;
+    if (present) {
+      TokenIndex const token(visible.anchor + tokens[position]);
+      index = token.value;
+      if (choice.index_base == IndexBase::relative)
+        index -= visible.begin;
+      if constexpr (requires { keys.slot(visible, token); })
+        if (choice.index_base == IndexBase::physical)
+          index = keys.slot(visible, token).value;
+    }
+    result.indices.push_back(static_cast<std::int32_t>(index));
+    result.scores.push_back(present ? scores[position] : -std::numeric_limits<float>::infinity());
+  }
+  result.counts.push_back(static_cast<std::int32_t>(best.size()));
+}
+
+/// Hierarchical: on every level, coarse to fine, keep the best blocks inside those kept above; then
+/// keep the best `topk` tokens of the last level's blocks. No levels: the flat indexer.
+template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type>
+Result hierarchical(const Queries<T>& queries, const Keys& keys,
+                    const std::vector<Level<T>>& levels,
+                    const typename Keys::visibility_type& visibility, const Choice& choice) {
+  Result result;
+  result.topk = choice.topk;
+  for (std::int64_t t = 0; t < queries.count; ++t) {
+    Visible const visible = visibility.visible(t, keys.capacity());
+    std::vector<std::int64_t> kept;
+    const std::vector<std::int64_t>* parents = nullptr;
+    std::int64_t parent_size = 1;
+    for (const Level<T>& level : levels) {
+      std::int64_t const size = level.pooled.block_size;
+      kept = keep_blocks<Rule>(queries, keys, level, visible,
+                               children(visible, size, parents, parent_size), choice.boundary);
+      parents = &kept;
+      parent_size = size;
+    }
+    keep_tokens(queries, keys, visible, children(visible, 1, parents, parent_size), choice, result);
+  }
+  return result;
+}
+
+/// Flat: score every visible key, keep the top k.
+template <class Keys, ElementType T = typename Keys::element_type>
+Result flat(const Queries<T>& queries, const Keys& keys,
+            const typename Keys::visibility_type& visibility, const Choice& choice) {
+  return hierarchical(queries, keys, std::vector<Level<T>>{}, visibility, choice);
+}
+
+/// Block-sparse: all visible tokens of the best topk / B blocks. Needs B | topk, refuses `extra`.
+template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type>
+Result block_sparse(const Queries<T>& queries, const Keys& keys, const PooledKeys<const T>& pooled,
+                    const typename Keys::visibility_type& visibility, const Choice& choice) {
+  Result result;
+  result.topk = choice.topk;
+  Level<T> const level{pooled, choice.topk / pooled.block_size};
+  for (std::int64_t t = 0; t < queries.count; ++t) {
+    Visible const visible = visibility.visible(t, keys.capacity());
+    std::vector<std::int64_t> const blocks =
+        keep_blocks<Rule>(queries, keys, level, visible,
+                          children(visible, pooled.block_size, nullptr, 1), choice.boundary);
+    keep_tokens(queries, keys, visible, children(visible, 1, &blocks, pooled.block_size), choice,
+                result);
+  }
+  return result;
+}
+
+/// Refine: keep the best tokens of the caller's blocks of `block_size` tokens.
+template <class Keys, ElementType T = typename Keys::element_type>
+Result refine(const Queries<T>& queries, const Keys& keys, const BlockLists& lists, int block_size,
+              const typename Keys::visibility_type& visibility, const Choice& choice) {
+  Result result;
+  result.topk = choice.topk;
+  for (std::int64_t t = 0; t < queries.count; ++t) {
+    Visible const visible = visibility.visible(t, keys.capacity());
+    std::set<std::int64_t> unique;
+    for (std::int64_t i = 0; i < lists.capacity; ++i)
+      unique.insert(lists.blocks[t * lists.capacity + i]);
+    std::vector<std::int64_t> const blocks(unique.begin(), unique.end());
+    keep_tokens(queries, keys, visible, children(visible, 1, &blocks, block_size), choice, result);
+  }
+  return result;
+}
+
+/// Pools the complete blocks of one sequence of `length` keys (its first key at visible.anchor) from
+/// scratch. A row of a quantised type is re-quantised with its own scale; a row that is made of, or
+/// sums to, anything not finite is a row of NaN with scale 1.
+template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type>
+void pool(const Keys& keys, const PooledKeys<T>& pooled, const Visible& visible,
+          std::int64_t length) {
+  int const part = pooled.block_size / Rule::rows;
+  for (std::int64_t b = 0; b < length / pooled.block_size; ++b)
+    for (int r = 0; r < Rule::rows; ++r) {
+      std::vector<float> values;
+      bool finite = true;
+      for (int d = 0; d < pooled.head_dim; ++d) {
+        float folded = Rule::identity;
+        for (int i = 0; i < part; ++i) {
+          TokenIndex const token(visible.anchor + b * pooled.block_size + r * part + i);
+          KeyRow<T> const key = keys.row(visible, token);
+          float const value =
+              detail::rounded_product(Element<T>::to_float(key.values[d]), key.scale);
+          finite = finite && detail::is_finite(value);
+          folded = Rule::fold(folded, value);
+        }
+        values.push_back(Rule::finish(folded, part));
+        finite = finite && detail::is_finite(values.back());
+      }
+      float amax = 0;
+      for (float v : values)
+        amax = std::max(amax, std::abs(v));
+      float const scale = Element<T>::quantised && finite ? pooled_scale<T>(amax) : 1.0f;
+      std::int64_t const row =
+          pooled_row(keys, pooled, visible, BlockIndex(b)).value * Rule::rows + r;
+      for (int d = 0; d < pooled.head_dim; ++d)
+        pooled.values[row * pooled.head_dim + d] =
+            finite ? Element<T>::from_float(values[std::size_t(d)] / scale) : Element<T>::nan();
+      if (pooled.scales != nullptr)
+        pooled.scales[row] = scale;
+    }
+}
+
+} // namespace reference
+
+HISA_NAMESPACE_END

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// Exact top-k of a row of scores: descending score, then ascending index; NaN last. Strategies are
+/// types; RadixSelect is the default. `hisa::select` is also a building block for a team of threads
+/// inside a kernel of the user's own.
+#pragma once
+
+#include <hisa/descend.hpp>
+#include <hisa/order_key.hpp>
+
+#include <Kokkos_Core.hpp>
+
+HISA_NAMESPACE_BEGIN
+
+/// What a top-k strategy provides (`select` is checked where it is called, since it is a template
+/// over the team): its name and the scratch bytes that one row needs, at 4-byte alignment.
+template <class Strategy>
+concept SelectStrategy = requires {
+  { Strategy::name } -> std::convertible_to<const char*>;
+  { Strategy::scratch_bytes } -> std::convertible_to<std::size_t>;
+};
+
+/// Radix select on the order key, a digit of 8 bits at a time: a histogram of the digit over the
+/// scores that share the threshold's leading digits, then the bin that holds the k-th of them. Every
+/// score is read once a digit and once for the ordered compaction, so the time does not depend on how
+/// the scores are distributed, and no capacity bounds correctness.
+struct RadixSelect {
+  static constexpr const char* name = "radix";
+  static constexpr int digit_bits = 8;
+  static constexpr int bins = 1 << digit_bits;
+
+private:
+  /// What the team agrees on after each digit.
+  struct Scratch {
+    std::int32_t histogram[bins];
+    std::uint32_t prefix; ///< leading digits of the threshold's key
+    std::int32_t need;    ///< scores still to be taken among those that share the prefix
+  };
+
+public:
+  static constexpr std::size_t scratch_bytes = sizeof(Scratch);
+
+  /// Calls emit(rank, position, score) once for each of the `k` best of `scores[0 .. n)`, ranks
+  /// 0 .. k-1 in ascending order of position. Needs n > k >= 1; the whole team calls it. O(n).
+  template <class Member, class Emit>
+  KOKKOS_FUNCTION static void select(const Member& team, const float* scores, std::int64_t n,
+                                     std::int64_t k, std::byte* scratch, const Emit& emit) {
+    Scratch& shared = *reinterpret_cast<Scratch*>(scratch);
+    find_threshold(team, scores, n, static_cast<std::int32_t>(k), shared);
+    compact(team, scores, n, shared.prefix, shared.need, emit);
+  }
+
+private:
+  /// Leaves the k-th score's key in `prefix` and in `need` how many of its equals are among the k.
+  template <class Member>
+  KOKKOS_FUNCTION static void find_threshold(const Member& team, const float* scores,
+                                             std::int64_t n, std::int32_t k, Scratch& shared) {
+    Kokkos::single(Kokkos::PerTeam(team), [&] {
+      shared.prefix = 0;
+      shared.need = k;
+    });
+    for (int shift = 32 - digit_bits; shift >= 0; shift -= digit_bits) {
+      Kokkos::parallel_for(Kokkos::TeamThreadRange(team, bins),
+                           [&](int bin) { shared.histogram[bin] = 0; });
+      team.team_barrier();
+      count_digit(team, scores, n, shift, shared);
+      team.team_barrier();
+      Kokkos::single(Kokkos::PerTeam(team), [&] { choose_bin(shift, shared); });
+      team.team_barrier();
+    }
+  }
+
+  template <class Member>
+  KOKKOS_FUNCTION static void count_digit(const Member& team, const float* scores, std::int64_t n,
+                                          int shift, Scratch& shared) {
+    std::uint32_t const prefix = shared.prefix;
+    // Bits above the digit; none of them in the first round, where a shift by 32 would be undefined.
+    std::uint32_t const mask = shift + digit_bits == 32 ? 0u : ~0u << (shift + digit_bits);
+    bool const alone = team.team_size() == 1;
+    Kokkos::parallel_for(Kokkos::TeamThreadRange(team, n), [&](std::int64_t i) {
+      std::uint32_t const key = order_key(scores[i]);
+      if ((key & mask) != prefix)
+        return;
+      std::int32_t& count = shared.histogram[(key >> shift) & (bins - 1)];
+      if (alone)
+        ++count;
+      else
+        Kokkos::atomic_inc(&count);
+    });
+  }
+
+  KOKKOS_FUNCTION static void choose_bin(int shift, Scratch& shared) {
+    int bin = bins - 1;
+    while (shared.histogram[bin] < shared.need)
+      shared.need -= shared.histogram[bin--];
+    shared.prefix |= static_cast<std::uint32_t>(bin) << shift;
+  }
+
+  /// Emits what is above the threshold and the first `ties` of what equals it, in order. The scan
+  /// carries two counts: scores above the threshold in the high half, equals in the low half.
+  template <class Member, class Emit>
+  KOKKOS_FUNCTION static void compact(const Member& team, const float* scores, std::int64_t n,
+                                      std::uint32_t threshold, std::int32_t ties,
+                                      const Emit& emit) {
+    Kokkos::parallel_scan(
+        Kokkos::TeamThreadRange(team, n), [&](std::int64_t i, std::int64_t& seen, bool final) {
+          std::uint32_t const key = order_key(scores[i]);
+          if (key < threshold)
+            return;
+          std::int64_t const equals = seen & 0xffffffff;
+          bool const above = key > threshold;
+          if (final && (above || equals < ties))
+            emit((seen >> 32) + (equals < ties ? equals : ties), i, scores[i]);
+          seen += above ? std::int64_t(1) << 32 : 1;
+        });
+  }
+};
+
+/// Team-level top-k: calls emit(rank, position, score) for each of the min(k, n) best of the scores,
+/// in ascending order of position. Every thread of the team calls it; `scratch` is team-shared
+/// memory of Strategy::scratch_bytes, 4-byte aligned. Scores and scratch must be visible to the team
+/// (a barrier after writing them). O(n).
+template <SelectStrategy Strategy = RadixSelect, class Member, class Emit>
+KOKKOS_FUNCTION void select(const Member& team, const float* scores, std::int64_t n, std::int64_t k,
+                            std::byte* scratch, const Emit& emit) {
+  if (n > k && k > 0)
+    Strategy::select(team, scores, n, k, scratch, emit);
+  else if (k > 0)
+    Kokkos::parallel_for(Kokkos::TeamThreadRange(team, n),
+                         [&](std::int64_t i) { emit(i, i, scores[i]); });
+}
+
+/// The same into a rank-1 View of integers of extent k: ascending positions, -1 beyond the count.
+/// Scratch comes from the team's level-0 scratch memory.
+template <SelectStrategy Strategy = RadixSelect, class Member, class Scores, class Out>
+KOKKOS_FUNCTION void select(const Member& team, const Scores& scores, std::int64_t k,
+                            const Out& out) {
+  std::byte* const scratch = static_cast<std::byte*>(
+      team.team_scratch(0).get_shmem_aligned(Strategy::scratch_bytes, alignof(std::uint32_t)));
+  std::int64_t const n = static_cast<std::int64_t>(scores.extent(0));
+  select<Strategy>(team, scores.data(), n, k, scratch,
+                   [&](std::int64_t rank, std::int64_t position, float) {
+                     out(rank) = static_cast<typename Out::value_type>(position);
+                   });
+  if (n < k)
+    Kokkos::parallel_for(Kokkos::TeamThreadRange(team, k - n),
+                         [&](std::int64_t i) { out(n + i) = -1; });
+}
+
+namespace detail {
+
+/// Chooses among the candidates of a descent: team i, query i.
+/// @tparam Out  KeepBlocks or KeepTokens
+template <SelectStrategy Strategy, class DescentType, class Out>
+struct SelectCandidates {
+  DescentType descent;
+  ScoreRowsOut scores;
+  Out out;
+  std::byte* host_scratch = nullptr; ///< [queries, scratch_bytes]; null: the team's scratch memory
+
+  template <class Member>
+  KOKKOS_FUNCTION void operator()(const Member& team) const {
+    std::int64_t const i = team.league_rank();
+    Visible const visible = descent.visible(i);
+    Candidates const candidates = descent.candidates(visible, i);
+    Contest const contest = descent.contest(candidates, visible);
+    float const* const row = scores.values + i * scores.pitch;
+    bool const scored = descent.must_score(contest);
+    auto const put = [&](std::int64_t rank, std::int64_t position, float score) {
+      out.put(visible, i, rank, candidates.row(position), score);
+    };
+
+    // 1. The contest, its ranks behind a first block that is kept without one.
+    auto const emit = [&](std::int64_t rank, std::int64_t position, float score) {
+      put(rank + contest.takes_first, position + contest.first, score);
+    };
+    if (scored)
+      select<Strategy>(team, row + contest.first, contest.size(), contest.need, scratch(team, i),
+                       emit);
+    else
+      Kokkos::parallel_for(Kokkos::TeamThreadRange(team, contest.winners()),
+                           [&](std::int64_t p) { emit(p, p, 0.0f); });
+
+    // 2. The boundary blocks, the count and the padding.
+    std::int64_t const count = contest.kept();
+    Kokkos::single(Kokkos::PerTeam(team), [&] {
+      if (contest.takes_first)
+        put(0, 0, 0.0f);
+      if (contest.takes_last)
+        put(count - 1, candidates.count - 1, 0.0f);
+      out.finish(i, count);
+    });
+    if (out.padded() > count)
+      Kokkos::parallel_for(Kokkos::TeamThreadRange(team, out.padded() - count),
+                           [&](std::int64_t r) { out.pad(i, count + r); });
+  }
+
+private:
+  template <class Member>
+  KOKKOS_FUNCTION std::byte* scratch(const Member& team, std::int64_t i) const {
+    if (host_scratch != nullptr)
+      return host_scratch + static_cast<std::size_t>(i) * Strategy::scratch_bytes;
+    return static_cast<std::byte*>(
+        team.team_scratch(0).get_shmem_aligned(Strategy::scratch_bytes, alignof(std::uint32_t)));
+  }
+};
+
+} // namespace detail
+HISA_NAMESPACE_END
