@@ -12,6 +12,7 @@
 
 #include <hisa/descend.hpp>
 #include <hisa/lanes.hpp>
+#include <hisa/order_key.hpp>
 #include <hisa/tuning.hpp>
 
 #include <Kokkos_Core.hpp>
