@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// One descent: given a level's rows, the parents kept above it (or all) and a budget, score the rows
-/// inside the parents and keep the best. Flat is one descent, HISA two. This header says what a
-/// descent is; hisa/score.hpp and hisa/select.hpp are its two halves.
+/// One descent: given a level's rows, the parents kept above it (or all) and a budget, score the
+/// rows inside the parents and keep the best. Flat is one descent, HISA two. This header says what
+/// a descent is; hisa/score.hpp and hisa/select.hpp are its two halves.
 #pragma once
 
 #include <hisa/candidates.hpp>
+#include <hisa/order_key.hpp>
 #include <hisa/pooling.hpp>
 #include <hisa/tensors.hpp>
 
 #include <cstdint>
-#include <limits>
 
 HISA_NAMESPACE_BEGIN
 
@@ -19,7 +19,7 @@ template <class Keys>
 struct TokenRows {
   using keys_type = Keys;
   using element_type = typename Keys::element_type;
-  static constexpr int rows = 1;      ///< key rows of a level row
+  static constexpr int rows = 1;        ///< key rows of a level row
   static constexpr bool blocks = false; ///< whether rows stand for blocks, which have boundaries
 
   Keys keys;
@@ -162,7 +162,7 @@ struct KeepTokens {
     std::int64_t const at = (first + i) * topk + rank;
     selection.indices[at] = -1;
     if (selection.scores != nullptr)
-      selection.scores[at] = -std::numeric_limits<float>::infinity();
+      selection.scores[at] = minus_infinity;
   }
 };
 

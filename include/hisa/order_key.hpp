@@ -7,8 +7,12 @@
 #include <hisa/config.hpp>
 
 #include <cstdint>
+#include <limits>
 
 HISA_NAMESPACE_BEGIN
+
+/// The score of what is not there: behind every finite score, before NaN.
+inline constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 
 /// The key of every NaN, and of nothing else.
 inline constexpr std::uint32_t nan_order_key = 0;
