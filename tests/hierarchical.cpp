@@ -32,9 +32,10 @@ TEMPLATE_TEST_CASE("one, two and three levels equal the reference bit for bit", 
                    fp16, e4m3fn) {
   auto const p = Problem<TestType>::random(21, 5, 3001, 16, 32);
   auto const boundary = GENERATE(Boundary::counted, Boundary::extra, Boundary::none);
-  for (Setting setting : {Setting{{{128, 8}}, 200}, Setting{{{64, 4}}, 256}, Setting{{{16, 40}}, 99},
-                          Setting{{{128, 12}, {16, 20}}, 128}, Setting{{{96, 9}, {32, 7}}, 31},
-                          Setting{{{256, 6}, {64, 9}, {16, 20}}, 77}}) {
+  for (Setting setting :
+       {Setting{{{128, 8}}, 200}, Setting{{{64, 4}}, 256}, Setting{{{16, 40}}, 99},
+        Setting{{{128, 12}, {16, 20}}, 128}, Setting{{{96, 9}, {32, 7}}, 31},
+        Setting{{{256, 6}, {64, 9}, {16, 20}}, 77}}) {
     setting.options.boundary = boundary;
     require_reference(p, setting);
   }
@@ -93,6 +94,30 @@ TEST_CASE("regime 1: no more visible keys than k gives the identity") {
     REQUIRE(result.counts[t] == p.ke[t]);
     for (std::int32_t i = 0; i < 256; ++i)
       REQUIRE(result.indices[t * 256 + std::size_t(i)] == (i < p.ke[t] ? i : -1));
+  }
+}
+
+TEST_CASE(
+    "regime 1 on a grid that the range does not start on: more blocks than m, all keys kept") {
+  auto p = Problem<float>::random(25, 8, 300, 4, 8);
+  p.anchor.assign(8, 0);
+  for (std::size_t t = 0; t < 8; ++t) {
+    p.ks[t] = std::int32_t(10 + t);
+    p.ke[t] = p.ks[t] + 60 + std::int32_t(t); // 60 .. 67 keys over 5 blocks of 16 where 4 are kept
+  }
+  for (Boundary boundary : {Boundary::counted, Boundary::extra, Boundary::none}) {
+    Setting one{{{16, 4}}, 64}, two{{{32, 2}, {16, 4}}, 64};
+    one.options.boundary = two.options.boundary = boundary;
+    auto const pooled = pool_reference(p, 16);
+    for (bool scores : {true, false}) {
+      auto const result = run(p, one, {pooled}, scores);
+      REQUIRE(result.indices == run_reference(p, one, {pooled}).indices);
+      for (std::size_t t = 0; t < 5; ++t)
+        for (std::int32_t i = 0; i < 64; ++i)
+          REQUIRE(result.indices[t * 64 + std::size_t(i)] == (i < 60 + std::int32_t(t) ? i : -1));
+      REQUIRE(run(p, two, {pool_reference(p, 32), pooled}, scores).indices ==
+              run_reference(p, two, {pool_reference(p, 32), pooled}).indices);
+    }
   }
 }
 

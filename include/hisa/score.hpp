@@ -206,7 +206,7 @@ struct ScoreCandidates {
     Visible const visible = descent.visible(i);
     Candidates const candidates = descent.candidates(visible, i);
     Contest const contest = descent.contest(candidates, visible);
-    if (!descent.must_score(contest))
+    if (!descent.must_score(contest, visible))
       return;
     std::int64_t const tiles = (contest.size() + P.keys - 1) / P.keys;
     std::int64_t const first = tiles * split / splits, end = tiles * (split + 1) / splits;

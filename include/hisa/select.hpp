@@ -176,7 +176,7 @@ struct SelectCandidates {
     Candidates const candidates = descent.candidates(visible, i);
     Contest const contest = descent.contest(candidates, visible);
     float const* const row = scores.values + i * scores.pitch;
-    bool const scored = descent.must_score(contest);
+    bool const scored = descent.must_score(contest, visible);
     auto const put = [&](std::int64_t rank, std::int64_t position, float score) {
       out.put(visible, i, rank, candidates.row(position), score);
     };
