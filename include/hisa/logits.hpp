@@ -25,8 +25,8 @@ inline WorkspaceLayout score_layout(int heads, int head_dim, std::int64_t querie
 }
 } // namespace detail
 
-/// Bytes of workspace that `score` takes for working on `queries` queries at a time. Any number from
-/// one up serves calls of any size.
+/// Bytes of workspace that `score` takes for working on `queries` queries at a time. Any number
+/// from one up serves calls of any size.
 inline std::size_t score_workspace_bytes(int heads, int head_dim, std::int64_t queries = 64) {
   return detail::score_layout(heads, head_dim, queries).bytes();
 }
@@ -42,15 +42,17 @@ void score(const Exec& exec, const Queries<T>& queries, const Keys& keys,
                 "hisa::score: queries and keys must have one element type");
   constexpr const char* function = "score";
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
-  detail::require(queries.heads >= 1, function, "queries.heads", queries.heads, detail::at_least(1));
-  detail::require(queries.head_dim >= 1, function, "queries.head_dim", queries.head_dim,
-                  detail::at_least(1));
+  std::string const extents = "1 .. " + std::to_string(detail::max_extent);
+  detail::require(queries.heads >= 1 && queries.heads <= detail::max_extent, function,
+                  "queries.heads", queries.heads, extents);
+  detail::require(queries.head_dim >= 1 && queries.head_dim <= detail::max_extent, function,
+                  "queries.head_dim", queries.head_dim, extents);
   detail::check_queries(function, queries, largest, queries.heads, queries.head_dim);
   detail::check_keys(function, keys, largest, queries.head_dim);
   if (queries.count == 0)
     return;
   detail::check_visibility(function, keys, visibility, queries.count);
-  detail::require_pointer(out.values, function, "out.values");
+  detail::require_array(out.values, function, "out.values");
   detail::require(out.row_stride >= keys.capacity(), function, "out.row_stride", out.row_stride,
                   detail::at_least(keys.capacity()));
   detail::check_workspace(function, workspace,

@@ -23,7 +23,12 @@ void pool_checked(const char* function, const Exec& exec, const Keys& keys,
             at_most(keys.batch));
   if (sequences.count == 0)
     return;
-  require_pointer(sequences.new_length, function, "sequences.new_length");
+  if constexpr (!requires { keys.page_table; })
+    require(sequences.count == 1 || pooled.begin != nullptr, function, "pooled.begin", "null",
+            "the first block of each sequence, as there are several");
+  require_array(sequences.new_length, function, "sequences.new_length");
+  require_optional_array(sequences.old_length, function, "sequences.old_length");
+  require_optional_array(sequences.begin, function, "sequences.begin");
   Backend::template pool<Rule>(exec, keys, pooled, sequences);
 }
 

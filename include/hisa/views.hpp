@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// The library's tensors from Kokkos Views or mdspans: anything with extents, strides and a pointer.
+/// The library's tensors from Kokkos Views or mdspans: anything with extents, strides and a
+/// pointer.
 #pragma once
 
 #include <hisa/error.hpp>
@@ -9,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 HISA_NAMESPACE_BEGIN
 namespace detail {
@@ -23,7 +25,8 @@ auto data_of(const Tensor& tensor) {
 }
 
 template <class Tensor>
-using element_of = std::remove_cv_t<std::remove_pointer_t<decltype(data_of(Tensor()))>>;
+using element_of =
+    std::remove_cv_t<std::remove_pointer_t<decltype(data_of(std::declval<const Tensor&>()))>>;
 
 template <class Tensor>
 constexpr int rank_of() {
@@ -74,10 +77,10 @@ auto make_queries(const Values& values, const Weights& weights) {
   detail::require_packed(function, "weights", weights);
   detail::require_extent(function, "weights.extent(0)", weights, 0, detail::extent_of(values, 0));
   detail::require_extent(function, "weights.extent(1)", weights, 1, detail::extent_of(values, 1));
-  return Queries<detail::element_of<Values>>{
-      detail::data_of(values), detail::data_of(weights), detail::extent_of(values, 0),
-      static_cast<int>(detail::extent_of(values, 1)),
-      static_cast<int>(detail::extent_of(values, 2))};
+  return Queries<detail::element_of<Values>>{detail::data_of(values), detail::data_of(weights),
+                                             detail::extent_of(values, 0),
+                                             static_cast<int>(detail::extent_of(values, 1)),
+                                             static_cast<int>(detail::extent_of(values, 2))};
 }
 
 /// Contiguous keys from a rank-2 tensor [N, D], rows any distance apart, without scales.
