@@ -33,8 +33,9 @@ inline std::size_t score_workspace_bytes(int heads, int head_dim, std::int64_t q
 
 /// Writes the scores of all visible keys, by the same formula and to the same bits as the indexers.
 /// Asynchronous on `exec`. O(M H D L).
+/// @tparam Backend  void: the execution space's own
 /// @throws precondition_error before anything is launched
-template <class Exec, class T, class Keys>
+template <class Backend = void, class Exec, class T, class Keys>
 void score(const Exec& exec, const Queries<T>& queries, const Keys& keys,
            const typename Keys::visibility_type& visibility, const Logits& out,
            const WorkspaceSpan& workspace) {
@@ -76,7 +77,7 @@ void score(const Exec& exec, const Queries<T>& queries, const Keys& keys,
     descent.capacity = keys.capacity();
     descent.scores_wanted = true;
     space.scores = {out.values + first * out.row_stride, out.row_stride};
-    DefaultBackend<Exec>::type::score(exec, descent, space);
+    detail::backend_or_default<Backend, Exec>::score(exec, descent, space);
   }
 }
 

@@ -108,24 +108,32 @@ auto make_contiguous_keys(const Values& values, const Scales& scales) {
   return keys;
 }
 
-/// Pooled keys from values [blocks, R, D] and scales [blocks, R], of blocks of `block_size` tokens.
-/// @throws precondition_error unless both are row-major, packed and agree
-template <class Values, class Scales>
-auto make_pooled_keys(const Values& values, const Scales& scales, int block_size) {
-  static_assert(detail::rank_of<Values>() == 3 && detail::rank_of<Scales>() == 2,
-                "hisa::make_pooled_keys: values are [blocks, R, D], scales are [blocks, R]");
-  constexpr const char* function = "make_pooled_keys";
-  detail::require_packed(function, "values", values);
-  detail::require_packed(function, "scales", scales);
-  detail::require_extent(function, "scales.extent(0)", scales, 0, detail::extent_of(values, 0));
-  detail::require_extent(function, "scales.extent(1)", scales, 1, detail::extent_of(values, 1));
+/// Pooled keys from values [blocks, R, D] of blocks of `block_size` tokens, without scales.
+/// @throws precondition_error unless the values are row-major and packed
+template <class Values>
+auto make_pooled_keys(const Values& values, int block_size) {
+  static_assert(detail::rank_of<Values>() == 3,
+                "hisa::make_pooled_keys: values are [blocks, R, D]");
+  detail::require_packed("make_pooled_keys", "values", values);
   using T = std::remove_pointer_t<decltype(detail::data_of(values))>;
   PooledKeys<T> pooled;
   pooled.values = detail::data_of(values);
-  pooled.scales = detail::data_of(scales);
   pooled.blocks = detail::extent_of(values, 0);
   pooled.block_size = block_size;
   pooled.head_dim = static_cast<int>(detail::extent_of(values, 2));
+  return pooled;
+}
+
+/// The same with scales [blocks, R].
+template <class Values, class Scales>
+auto make_pooled_keys(const Values& values, const Scales& scales, int block_size) {
+  static_assert(detail::rank_of<Scales>() == 2, "hisa::make_pooled_keys: scales are [blocks, R]");
+  constexpr const char* function = "make_pooled_keys";
+  auto pooled = make_pooled_keys(values, block_size);
+  detail::require_packed(function, "scales", scales);
+  detail::require_extent(function, "scales.extent(0)", scales, 0, detail::extent_of(values, 0));
+  detail::require_extent(function, "scales.extent(1)", scales, 1, detail::extent_of(values, 1));
+  pooled.scales = detail::data_of(scales);
   return pooled;
 }
 
