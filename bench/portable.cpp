@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// How fast is the portable path, beside what the machine's FMA units can do? Every indexer's result is
-// compared with the reference before it is timed.
+// How fast is the portable path, beside what the machine's FMA units can do? Every indexer's result
+// is compared with the reference before it is timed.
 #include <hisa/hisa.hpp>
 #include <hisa/reference.hpp>
 
@@ -19,7 +19,8 @@ namespace {
 using Exec = Kokkos::DefaultHostExecutionSpace;
 constexpr int M = 64, H = 64, D = 128, B = 128, keep = 64, topk = 2048;
 
-/// Random queries and keys; query t sees all keys but the last M - t - 1, as at the end of a prefill.
+/// Random queries and keys; query t sees all keys but the last M - t - 1, as at the end of a
+/// prefill.
 template <class T>
 struct Data {
   std::vector<T> q, k, rows;
@@ -92,8 +93,7 @@ void check(const Data<T>& d, bool hierarchical) {
     std::vector<hisa::reference::Level<T>> levels;
     if (hierarchical)
       levels.push_back({d.pooled, keep});
-    auto const expected =
-        hisa::reference::hierarchical(one, d.keys, levels, range, {.topk = topk});
+    auto const expected = hisa::reference::hierarchical(one, d.keys, levels, range, {.topk = topk});
     if (!std::equal(expected.indices.begin(), expected.indices.end(),
                     d.indices.begin() + t * topk)) {
       std::fprintf(stderr, "hisa-bench-portable: query %d differs from the reference\n", int(t));
@@ -152,7 +152,8 @@ void score(benchmark::State& state) {
   };
   run();
   for (std::int64_t i : {std::int64_t(0), N / 2, N - M}) {
-    float const expected = hisa::reference::score(d.queries, 1, d.keys.row({}, hisa::TokenIndex(i)));
+    float const expected =
+        hisa::reference::score(d.queries, 1, d.keys.row({}, hisa::TokenIndex(i)));
     if (d.logits[std::size_t(N + i)] != expected)
       state.SkipWithError("a score differs from the reference");
   }
@@ -197,18 +198,17 @@ void fma_peak(benchmark::State& state) {
   std::vector<float> sink(std::size_t(threads) * hisa::detail::host_lanes);
   float* const out = sink.data();
   for (auto _ : state) {
-    Kokkos::parallel_for(
-        "fma_peak", Kokkos::RangePolicy<Exec>(exec, 0, threads), [=](int thread) {
-          Lanes acc[chains], x = Lanes::zero();
-          for (Lanes& a : acc)
-            a = Lanes::zero();
-          for (int i = 0; i < steps; ++i)
-            for (Lanes& a : acc)
-              a = fused_multiply_add(x, x, a);
-          for (int c = 1; c < chains; ++c)
-            acc[0] = fused_multiply_add(acc[c], x, acc[0]);
-          acc[0].store(out + thread * hisa::detail::host_lanes);
-        });
+    Kokkos::parallel_for("fma_peak", Kokkos::RangePolicy<Exec>(exec, 0, threads), [=](int thread) {
+      Lanes acc[chains], x = Lanes::zero();
+      for (Lanes& a : acc)
+        a = Lanes::zero();
+      for (int i = 0; i < steps; ++i)
+        for (Lanes& a : acc)
+          a = fused_multiply_add(x, x, a);
+      for (int c = 1; c < chains; ++c)
+        acc[0] = fused_multiply_add(acc[c], x, acc[0]);
+      acc[0].store(out + thread * hisa::detail::host_lanes);
+    });
     exec.fence();
     benchmark::DoNotOptimize(out);
   }
@@ -234,7 +234,6 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv))
     return 2;
-  Kokkos::ScopeGuard const kokkos(
-      Kokkos::InitializationSettings().set_disable_warnings(true));
+  Kokkos::ScopeGuard const kokkos(Kokkos::InitializationSettings().set_disable_warnings(true));
   benchmark::RunSpecifiedBenchmarks();
 }

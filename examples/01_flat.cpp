@@ -28,11 +28,9 @@ int main(int argc, char** argv) {
       KOKKOS_LAMBDA(int t) { ke(t) = N - M + t + 1; });
 
   // 3. A plan is made once and serves every call of its shape.
-  auto const plan =
-      hisa::make_plan<hisa::Levels<>, hisa::MeanPool, hisa::RadixSelect,
-                      hisa::ContiguousKeys<float>>(
-          exec, hisa::Shape<>{.max_queries = M, .max_keys = N, .heads = H, .head_dim = D},
-          {.topk = k});
+  auto const plan = hisa::make_plan<hisa::Levels<>, hisa::MeanPool, hisa::RadixSelect,
+                                    hisa::ContiguousKeys<float>>(
+      exec, hisa::Shape<>{.max_queries = M, .max_keys = N, .heads = H, .head_dim = D}, {.topk = k});
 
   // 4. The caller owns all memory, the scratch too.
   Kokkos::View<std::int32_t**, Kokkos::LayoutRight, Memory> const indices("indices", M, k);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <iterator>
 #include <random>
 #include <vector>
 
@@ -79,6 +80,6 @@ int main(int argc, char** argv) {
   for (int t = 0; t < M; ++t)
     std::set_intersection(a.data() + t * k, a.data() + (t + 1) * k, b.data() + t * k,
                           b.data() + (t + 1) * k, std::back_inserter(both));
-  std::printf("flat %.1f ms, hierarchical %.1f ms; %.1f %% of flat's tokens kept\n", flat_ms, hisa_ms,
-              100.0 * double(both.size()) / (M * k));
+  std::printf("flat %.1f ms, hierarchical %.1f ms; %.1f %% of flat's tokens kept\n", flat_ms,
+              hisa_ms, 100.0 * double(both.size()) / (M * k));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Decode over a paged cache that grows: each step writes one token per sequence, pools the block that
-// it may complete, and selects tokens as physical cache slots.
+// Decode over a paged cache that grows: each step writes one token per sequence, pools the block
+// that it may complete, and selects tokens as physical cache slots.
 #include <hisa/hisa.hpp>
 
 #include <cmath>
@@ -43,11 +43,12 @@ int main(int argc, char** argv) {
   Kokkos::View<float*, Memory> const row_scales("row scales", blocks);
   hisa::PooledKeys<Element> const pooled{rows.data(), row_scales.data(), blocks, B, D};
 
-  auto const plan = hisa::make_plan<hisa::Levels<B>, hisa::MeanPool, hisa::RadixSelect,
-                                    hisa::PagedKeys<Element>>(
-      exec,
-      hisa::Shape<>{.max_queries = batch, .max_keys = max_pages * page_size, .heads = H, .head_dim = D},
-      {.keep = {4}, .topk = k}, {.index_base = hisa::IndexBase::physical});
+  auto const plan =
+      hisa::make_plan<hisa::Levels<B>, hisa::MeanPool, hisa::RadixSelect, hisa::PagedKeys<Element>>(
+          exec,
+          hisa::Shape<>{
+              .max_queries = batch, .max_keys = max_pages * page_size, .heads = H, .head_dim = D},
+          {.keep = {4}, .topk = k}, {.index_base = hisa::IndexBase::physical});
   Kokkos::View<std::byte*, Memory> const workspace("workspace", plan.workspace_bytes());
 
   Kokkos::View<Element*, Memory> const q("q", batch * H * D);

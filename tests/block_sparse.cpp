@@ -27,9 +27,9 @@ TEST_CASE("block-sparse keeps all visible tokens of topk / B blocks, as the refe
        span(workspace, plan.workspace_bytes()));
   exec.fence();
   auto const result = out.result();
-  REQUIRE(same(result, hisa::reference::block_sparse(
-                           p.queries(), p.keys(), hisa::PooledKeys<const e4m3fn>(pooled.view),
-                           p.ranges(), {topk, boundary})));
+  REQUIRE(same(result, hisa::reference::block_sparse(p.queries(), p.keys(),
+                                                     hisa::PooledKeys<const e4m3fn>(pooled.view),
+                                                     p.ranges(), {topk, boundary})));
   for (std::size_t t = 0; t < 6; ++t) { // whole blocks
     std::int32_t const last = (p.ke[t] - 1) / size;
     for (std::int32_t i = 0; i < result.counts[t]; ++i) {

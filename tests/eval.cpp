@@ -219,6 +219,8 @@ TEST_CASE("bad arguments: exit code 2 and one sentence") {
   require_refused(folder, dump + " --topk 0", {"topk", "0"});
   require_refused(folder, dump + " --topk -5", {"topk"});
   require_refused(folder, dump + " --topk 9000", {"topk", "9000", "8192"});
+  require_refused(folder, dump + " --topk 16000000 --block-topk 125000", {"--topk", "32768"});
+  require_refused(folder, dump + " --json " + dump, {"input", "overwritten"});
   require_refused(folder, dump + " --block-size 0", {"--block-size", "0"});
   require_refused(folder, dump + " --block-size 12x", {"--block-size", "12x"});
   require_refused(folder, dump + " --block-size 99999999999", {"--block-size"});
@@ -247,9 +249,7 @@ TEST_CASE("bad files: exit code 2 and one sentence that names the file") {
   require_refused(folder, folder.path.string(), {"directory"});
   fs::path const bad = folder.path / "bad.safetensors";
   std::string const whole = read(example("code-32k-l7"));
-  auto const put = [&](const std::string& bytes) {
-    std::ofstream(bad, std::ios::binary) << bytes;
-  };
+  auto const put = [&](const std::string& bytes) { std::ofstream(bad, std::ios::binary) << bytes; };
   put("");
   require_refused(folder, bad.string(), {"bad.safetensors", "empty"});
   put(whole.substr(0, 1000));

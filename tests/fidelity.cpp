@@ -10,7 +10,9 @@ using Catch::Approx;
 
 namespace {
 
-hisa::fp16 half(float x) { return hisa::fp16_from_float(x); }
+hisa::fp16 half(float x) {
+  return hisa::fp16_from_float(x);
+}
 
 /// Three queries over eight keys; attention for rows 0 and 2, needles for rows 1 and 2.
 struct Fixture {

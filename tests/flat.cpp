@@ -57,8 +57,8 @@ TEST_CASE("packed sequences: a query never sees its neighbour's keys") {
   REQUIRE(same(result, run_reference(p, setting)));
   for (std::size_t i = 0; i < result.indices.size(); ++i) {
     std::size_t const t = i / 128;
-    REQUIRE((result.indices[i] == -1 ||
-             (result.indices[i] >= p.ks[t] && result.indices[i] < p.ke[t])));
+    REQUIRE(
+        (result.indices[i] == -1 || (result.indices[i] >= p.ks[t] && result.indices[i] < p.ke[t])));
   }
 }
 

@@ -656,3 +656,24 @@ TEST_CASE("what cannot be pooled is refused before anything is written") {
   REQUIRE_THROWS_AS(hisa::pool_rebuild<HalvesPool>(exec, d.keys, to, sequences),
                     hisa::precondition_error);
 }
+
+TEST_CASE("a mean that fp16 cannot hold gives a row of NaN, not of infinities") {
+  auto p = Problem<hisa::fp16>::random(99, 1, 4, 1, 2);
+  for (auto& x : p.k)
+    x = hisa::fp16_from_float(60000.0f);
+  p.k_scale = {2.0f, 2.0f, 0.5f, 0.5f};
+  auto const pooled = pool_reference(p, 2);
+  for (std::size_t i = 0; i < 2; ++i) {
+    REQUIRE(hisa::to_float(pooled.values[i]) != hisa::to_float(pooled.values[i])); // 120000
+    REQUIRE(hisa::to_float(pooled.values[2 + i]) == 30000.0f);
+  }
+  DeviceProblem<hisa::fp16> const d(p);
+  DevicePooled<hisa::fp16> const rows(Pooled<hisa::fp16>(2, 2, 2));
+  Device<std::int32_t> const length(std::vector<std::int32_t>{4});
+  hisa::pool_rebuild<hisa::MeanPool>(Exec(), d.keys, rows.view,
+                                     {.count = 1, .new_length = length.data()});
+  Kokkos::fence();
+  auto const values = rows.values.host();
+  for (std::size_t i = 0; i < 4; ++i)
+    REQUIRE(values[i].bits == pooled.values[i].bits);
+}

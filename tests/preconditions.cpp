@@ -794,3 +794,30 @@ TEST_CASE("pooling several sequences of a contiguous buffer into the same rows i
                                        {2, nullptr, lengths.data(), begins.data()});
         }).starts_with("hisa::pool_rebuild: pooled.begin is null, expected"));
 }
+
+TEST_CASE("pooled rows without memory are refused, also where `begin` says where they start") {
+  Contiguous const c;
+  auto a = c.arguments();
+  Device<std::int32_t> const begin(std::vector<std::int32_t>(64, 0));
+  for (auto& level : a.pooled)
+    level.values = nullptr, level.scales = nullptr, level.blocks = 0, level.begin = begin.data();
+  CHECK(refusal([&] { c.call_two(a); }).starts_with("hisa::Plan: pooled.blocks is 0, expected"));
+}
+
+TEST_CASE("pages beyond the plan's keys are refused: no visible key is cut off silently") {
+  PagedProblem<float> const p(76, {120}, 64, 2, 4, 1);
+  Exec const exec;
+  auto const plan = hisa::make_plan<Levels<>, MeanPool, hisa::RadixSelect, hisa::PagedKeys<float>>(
+      exec, shape(1, 100, 2, 4), {.topk = 2});
+  auto const bytes = p.pages();
+  Device<std::byte> const cache(bytes);
+  Device<std::int32_t> const table(p.table), lengths(p.lengths);
+  Device<float> const q(std::vector<float>(8, 1.0f)), w(std::vector<float>(2, 1.0f));
+  DeviceSelection out(1, 2);
+  auto const memory = make_workspace(plan.workspace_bytes());
+  CHECK(refusal([&] {
+          plan(exec, hisa::Queries<float>{q.data(), w.data(), 1, 2, 4},
+               p.keys(cache.data(), table.data()), hisa::Lengths{lengths.data(), 1}, out.view(),
+               span(memory, plan.workspace_bytes()));
+        }) == "hisa::Plan: keys.max_pages is 3, expected at most 1");
+}

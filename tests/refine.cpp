@@ -14,8 +14,7 @@ hisa::reference::Result refine(const Problem<e4m3fn>& p, const std::vector<std::
   DeviceProblem<e4m3fn> const d(p);
   Device<std::int32_t> const blocks(lists);
   Exec const exec;
-  hisa::Shape<> const shape{
-      .max_queries = p.M, .max_keys = p.N, .heads = p.H, .head_dim = p.D};
+  hisa::Shape<> const shape{.max_queries = p.M, .max_keys = p.N, .heads = p.H, .head_dim = p.D};
   auto const plan = hisa::make_plan<hisa::Levels<hisa::dynamic>, hisa::CallerBlocks>(
       exec, shape, {.keep = {capacity + 3}, .topk = topk, .block_size = {size}});
   auto const workspace = make_workspace(plan.workspace_bytes());
@@ -42,9 +41,8 @@ TEST_CASE("refine takes lists in any order, with -1, duplicates and invisible bl
     for (int i = 0; i < 20 * capacity; ++i)
       lists.push_back(i % 5 == 3 ? -1 : any(random));
     for (int topk : {1, 50, 300}) {
-      auto const expected =
-          hisa::reference::refine(p.queries(), p.keys(), {lists.data(), capacity}, 16, p.ranges(),
-                                  hisa::reference::Choice{topk});
+      auto const expected = hisa::reference::refine(p.queries(), p.keys(), {lists.data(), capacity},
+                                                    16, p.ranges(), hisa::reference::Choice{topk});
       REQUIRE(same(refine(p, lists, capacity, 16, topk), expected));
       REQUIRE(refine(p, lists, capacity, 16, topk, false).indices == expected.indices);
     }

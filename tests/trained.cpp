@@ -49,7 +49,8 @@ void require_reference(const std::filesystem::path& file) {
 
 TEST_CASE("selections on the committed dumps equal the reference bit for bit") {
   auto const name = GENERATE("code-32k-l7", "needle-32k-l4");
-  require_reference(std::filesystem::path(HISA_EXAMPLE_DATA) / (std::string(name) + ".safetensors"));
+  require_reference(std::filesystem::path(HISA_EXAMPLE_DATA) /
+                    (std::string(name) + ".safetensors"));
 }
 
 TEST_CASE("selections on the dumps of HISA_DATA equal the reference bit for bit") {

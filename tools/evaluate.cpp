@@ -64,7 +64,8 @@ decltype(auto) with_levels(std::size_t count, F&& f) {
       return with_levels<Count + 1>(count, f);
   return [&]<std::size_t... I>(std::index_sequence<I...>) {
     return f(Levels<(static_cast<void>(I), dynamic)...>());
-  }(std::make_index_sequence<Count>());
+  }
+  (std::make_index_sequence<Count>());
 }
 
 /// The dump's tensors in device memory.
@@ -111,8 +112,7 @@ struct PooledLevels {
     auto const lengths = to_device(std::span<const std::int32_t>(&length, 1));
     auto const start = std::chrono::steady_clock::now();
     for (const PooledKeys<e4m3fn>& level : levels)
-      pool_rebuild<MeanPool>(exec, tensors.keys, level,
-                             {.count = 1, .new_length = lengths.data()});
+      pool_rebuild<MeanPool>(exec, tensors.keys, level, {.count = 1, .new_length = lengths.data()});
     exec.fence();
     return seconds_since(start);
   }

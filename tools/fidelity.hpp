@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// How close a selection is to the flat indexer's, by the three measures that matter together: sets,
-/// attention, needles.
+/// How close a selection is to the flat indexer's, by the three measures that matter together:
+/// sets, attention, needles.
 #pragma once
 
 #include "dump.hpp"

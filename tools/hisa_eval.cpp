@@ -8,8 +8,10 @@
 #include <CLI/CLI.hpp>
 #include <Kokkos_Core.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <filesystem>
 #include <iostream>
 #include <unistd.h>
 
@@ -64,8 +66,7 @@ std::vector<int> parse_levels(const std::string& option, std::string_view text) 
   std::vector<int> values;
   while (true) {
     std::size_t const comma = text.find(',');
-    values.push_back(
-        parse_int(option, text.substr(0, comma), 1, std::numeric_limits<int>::max()));
+    values.push_back(parse_int(option, text.substr(0, comma), 1, std::numeric_limits<int>::max()));
     if (comma == std::string_view::npos)
       return values;
     text.remove_prefix(comma + 1);
@@ -108,6 +109,19 @@ RowRange parse_rows(const std::string& text, const Dump& dump) {
   return {first, parse_int(option, text.substr(colon + 1), first + 1, dump.queries)};
 }
 
+/// Refuses, before anything is computed, an output that cannot be made or that is an input.
+void check_output(const std::string& output, const std::string& input) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (output.empty())
+    return;
+  if (fs::equivalent(output, input, error))
+    throw BadInput(display(output) + " is an input and would be overwritten");
+  fs::path const folder = fs::absolute(output).parent_path();
+  if (!fs::is_directory(folder, error))
+    throw std::runtime_error(display(output) + ": there is no folder to write it in");
+}
+
 /// A line on the terminal for anything that takes longer than two seconds; nothing when piped.
 class TerminalProgress {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
@@ -144,6 +158,12 @@ void run(const Arguments& a) {
   for (const std::string& file : a.dumps) {
     reports.push_back({load_dump(file), {}});
     rows.push_back(parse_rows(a.queries, reports.back().dump));
+    int const most = std::max(reports.back().dump.keys, 16384);
+    if (a.topk > most)
+      throw BadInput("--topk is " + std::to_string(a.topk) + ", expected at most " +
+                     std::to_string(most) + " for " + display(reports.back().dump.file));
+    for (const std::string* output : {&a.json, &a.out})
+      check_output(*output, file);
   }
 
   Kokkos::ScopeGuard const kokkos(Kokkos::InitializationSettings().set_disable_warnings(true));

@@ -51,15 +51,14 @@ std::string name_of(const Setting& setting) {
   return name;
 }
 
-Json to_json(const std::optional<double>& value) { return value ? Json(*value) : Json(nullptr); }
+Json to_json(const std::optional<double>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
 
 Json to_json(const Method& method) {
-  return {{"keys_per_query", method.keys_per_query},
-          {"seconds", method.seconds},
-          {"iou_mean", method.fidelity.iou_mean},
-          {"iou_min", method.fidelity.iou_min},
-          {"mass", to_json(method.fidelity.mass)},
-          {"needles", to_json(method.fidelity.needles)}};
+  return {{"keys_per_query", method.keys_per_query}, {"seconds", method.seconds},
+          {"iou_mean", method.fidelity.iou_mean},    {"iou_min", method.fidelity.iou_min},
+          {"mass", to_json(method.fidelity.mass)},   {"needles", to_json(method.fidelity.needles)}};
 }
 
 Json to_json(const Report& report) {
@@ -75,9 +74,12 @@ Json to_json(const Report& report) {
          {"flat", to_json(evaluation.flat)},
          {"hierarchical", to_json(outcome.hierarchical)},
          {"block_sparse", outcome.block_sparse ? to_json(*outcome.block_sparse) : Json(nullptr)}});
-  return {{"file", dump.file.string()},     {"keys", dump.keys},
-          {"heads", dump.heads},            {"head_dim", dump.head_dim},
-          {"queries", evaluation.rows.count()}, {"first_query", evaluation.rows.first},
+  return {{"file", dump.file.string()},
+          {"keys", dump.keys},
+          {"heads", dump.heads},
+          {"head_dim", dump.head_dim},
+          {"queries", evaluation.rows.count()},
+          {"first_query", evaluation.rows.first},
           {"settings", std::move(settings)}};
 }
 
@@ -122,7 +124,9 @@ void write_selections(const std::filesystem::path& file, const Report& report) {
   const Outcome& outcome = evaluation.outcomes.front();
   std::vector<TensorView> tensors;
   auto const add = [&](const char* name, const Selected& selected) {
-    tensors.push_back({name, "I32", {evaluation.rows.count(), selected.topk},
+    tensors.push_back({name,
+                       "I32",
+                       {evaluation.rows.count(), selected.topk},
                        std::as_bytes(std::span(selected.indices))});
   };
   add("flat.indices", evaluation.flat.selected);

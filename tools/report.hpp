@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// Evaluations as a table for people, as JSON for programs, and as a safetensors file of selections.
+/// Evaluations as a table for people, as JSON for programs, and as a safetensors file of
+/// selections.
 #pragma once
 
 #include "evaluate.hpp"

@@ -24,6 +24,7 @@
 HISA_NAMESPACE_BEGIN
 
 namespace detail {
+inline namespace HISA_HOST_ISA {
 
 /// Teams per query, so that a few queries still occupy the whole machine.
 template <class Exec>
@@ -34,12 +35,18 @@ int splits_for(const Exec& exec, std::int64_t queries, std::int64_t work) {
   return static_cast<int>(clamp(queries == 0 ? 1 : wanted / queries, 1, useful < 1 ? 1 : useful));
 }
 
+/// Light-weight: functors travel as kernel arguments, so that a launch never waits for another.
 template <class Exec>
 auto team_policy(const Exec& exec, std::int64_t teams) {
-  return Kokkos::TeamPolicy<Exec>(exec, static_cast<int>(teams), portable_policy<Exec>().team_size);
+  return Kokkos::Experimental::require(
+      Kokkos::TeamPolicy<Exec>(exec, static_cast<int>(teams), portable_policy<Exec>().team_size),
+      Kokkos::Experimental::WorkItemProperty::HintLightWeight);
 }
 
+} // namespace HISA_HOST_ISA
 } // namespace detail
+
+inline namespace HISA_HOST_ISA {
 
 /// The portable backend, and the base of every other: runs on any Kokkos execution space.
 /// @tparam Self  the backend that derives from this; void: this one itself
@@ -80,7 +87,8 @@ struct Portable {
     auto policy = detail::team_policy(exec, descent.group.count);
     std::byte* const scratch = detail::on_host<Exec> ? workspace.strategy_scratch : nullptr;
     if (!detail::on_host<Exec>)
-      policy.set_scratch_size(0, Kokkos::PerTeam(static_cast<int>(Strategy::scratch_bytes + 16)));
+      policy.set_scratch_size(0,
+                              Kokkos::PerTeam(static_cast<int>(select_scratch_bytes<Strategy>())));
     Kokkos::parallel_for("hisa::select", policy,
                          detail::SelectCandidates<Strategy, DescentType, Out>{
                              descent, workspace.scores, out, scratch});
@@ -103,6 +111,8 @@ struct Portable {
       call.template descend_levels<Backend, Strategy>(exec, first);
   }
 };
+
+} // namespace HISA_HOST_ISA
 
 /// The backend that serves an execution space. Backends specialise it in headers that hisa/hisa.hpp
 /// includes whenever Kokkos has their space enabled, so that a call never depends on what else a

@@ -82,10 +82,12 @@ void check_keys(const char* function, const PagedKeys<T>& keys, std::int64_t max
                 int head_dim) {
   require(keys.head_dim == head_dim, function, "keys.head_dim", keys.head_dim, exactly(head_dim));
   require(keys.page_size >= 1, function, "keys.page_size", keys.page_size, at_least(1));
-  require(keys.batch >= 0, function, "keys.batch", keys.batch, at_least(0));
+  constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
+  require(keys.batch >= 0 && keys.batch <= largest, function, "keys.batch", keys.batch,
+          "0 .. " + std::to_string(largest));
   require(keys.max_pages >= 0, function, "keys.max_pages", keys.max_pages, at_least(0));
   require(keys.page_count >= 0, function, "keys.page_count", keys.page_count, at_least(0));
-  std::int64_t const most = (max_keys + keys.page_size - 1) / keys.page_size;
+  std::int64_t const most = max_keys / keys.page_size;
   require(keys.max_pages <= most, function, "keys.max_pages", keys.max_pages, at_most(most));
   std::int64_t const packed = PagedKeys<T>::page_bytes(keys.page_size, head_dim);
   require(keys.page_stride == 0 || keys.page_stride >= packed, function, "keys.page_stride",
@@ -110,7 +112,8 @@ void check_keys(const char* function, const PagedKeys<T>& keys, std::int64_t max
 template <ElementType T>
 std::int64_t pooled_blocks_needed(const ContiguousKeys<T>& keys, const std::int32_t* begin,
                                   int block_size) {
-  return begin == nullptr ? keys.count / block_size : 0;
+  std::int64_t const blocks = keys.count / block_size;
+  return begin == nullptr || blocks == 0 ? blocks : 1;
 }
 template <ElementType T>
 std::int64_t pooled_blocks_needed(const PagedKeys<T>& keys, const std::int32_t*, int block_size) {

@@ -34,3 +34,18 @@
 #define HISA_NAMESPACE_END                                                                         \
   }                                                                                                \
   }
+
+/// What depends on the host's vector instructions lives in an inline namespace that names them, so
+/// that translation units compiled for several CPUs can be linked into one program. The contract
+/// types do not depend on them.
+#if defined(__AVX512F__)
+#define HISA_HOST_ISA avx512
+#elif defined(__AVX__) && defined(__FMA__)
+#define HISA_HOST_ISA avx_fma
+#elif defined(__AVX__)
+#define HISA_HOST_ISA avx
+#elif defined(__FMA__)
+#define HISA_HOST_ISA fma
+#else
+#define HISA_HOST_ISA baseline
+#endif

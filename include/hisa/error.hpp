@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 HISA_NAMESPACE_BEGIN
 
@@ -19,7 +20,8 @@ public:
   using std::invalid_argument::invalid_argument;
 };
 
-/// The runtime refused to launch or to finish a kernel.
+/// The runtime refused to launch a kernel. Thrown by the backends that need no Kokkos; on Kokkos
+/// spaces such failures are reported by Kokkos.
 class launch_error : public std::runtime_error {
 public:
   using std::runtime_error::runtime_error;

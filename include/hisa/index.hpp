@@ -5,6 +5,8 @@
 
 #include <hisa/backend.hpp>
 
+#include <algorithm>
+
 HISA_NAMESPACE_BEGIN
 namespace detail {
 

@@ -16,6 +16,7 @@
 
 HISA_NAMESPACE_BEGIN
 namespace detail {
+inline namespace HISA_HOST_ISA {
 
 /// `W` floats. The primary template serves hosts whose compiler has vector types.
 template <int W>
@@ -89,5 +90,6 @@ inline constexpr int host_lanes = 8;
 inline constexpr int host_lanes = 4;
 #endif
 
+} // namespace HISA_HOST_ISA
 } // namespace detail
 HISA_NAMESPACE_END

@@ -6,6 +6,9 @@
 #include <hisa/backend.hpp>
 #include <hisa/checks.hpp>
 
+#include <algorithm>
+#include <limits>
+
 HISA_NAMESPACE_BEGIN
 
 /// Where scores go: the score of query t for its i-th visible key (counted from ks) at

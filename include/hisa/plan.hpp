@@ -73,28 +73,31 @@ public:
   /// must stay alive until `exec` is done. Nothing is allocated and no device memory is read on the
   /// host, so the call may be captured in a graph.
   ///
-  /// @param candidates  PooledKeys of the one level, a std::array of them (coarse to fine), or
+  /// @param queries     [M, H, D] and weights [M, H]; M at most shape.max_queries
+  /// @param keys        at most shape.max_keys tokens in the buffer or in a sequence
+  /// @param blocks      PooledKeys of the one level, a std::array of them (coarse to fine), or
   ///                    BlockLists for a plan of CallerBlocks
   /// @param visibility  Ranges with contiguous keys, Lengths with paged keys
+  /// @param out         indices [M, topk], optional scores [M, topk] and counts [M]
+  /// @param workspace   workspace_bytes() bytes, 16-byte aligned, this call's alone until it is
+  /// done
   /// @throws precondition_error before anything is launched
   /// Complexity: O(M H D n) for n scored rows a query, and O(n) a query for the selection.
-  template <class QueriesT, class KeysT, class Candidates, class VisibilityT>
+  template <class QueriesT, class KeysT, class Blocks, class VisibilityT>
   void operator()(const Exec& exec, const QueriesT& queries, const KeysT& keys,
-                  const Candidates& candidates, const VisibilityT& visibility, const Selection& out,
+                  const Blocks& blocks, const VisibilityT& visibility, const Selection& out,
                   const WorkspaceSpan& workspace) const {
-    constexpr bool lists = std::same_as<Candidates, BlockLists>;
+    constexpr bool lists = std::same_as<Blocks, BlockLists>;
     static_assert(
         lists == std::same_as<Source, CallerBlocks>,
         "hisa::Plan: BlockLists go with a plan of CallerBlocks, pooled keys with a plan of "
         "a pooling rule");
     if constexpr (lists)
-      run(exec, queries, keys, std::array<pooled_type, 0>{}, candidates, visibility, out,
-          workspace);
-    else if constexpr (std::convertible_to<Candidates, pooled_type>)
-      run(exec, queries, keys, std::array<pooled_type, 1>{candidates}, {}, visibility, out,
-          workspace);
+      run(exec, queries, keys, std::array<pooled_type, 0>{}, blocks, visibility, out, workspace);
+    else if constexpr (std::convertible_to<Blocks, pooled_type>)
+      run(exec, queries, keys, std::array<pooled_type, 1>{blocks}, {}, visibility, out, workspace);
     else
-      run(exec, queries, keys, as_array(candidates), {}, visibility, out, workspace);
+      run(exec, queries, keys, as_array(blocks), {}, visibility, out, workspace);
   }
 
 private:
@@ -178,7 +181,7 @@ private:
   void lay_out() {
     layout_.heads = shape_.heads;
     layout_.head_dim = shape_.head_dim;
-    layout_.strategy_scratch = detail::on_host<Exec> ? Strategy::scratch_bytes : 0;
+    layout_.strategy_scratch = detail::on_host<Exec> ? detail::padded_scratch<Strategy> : 0;
     for (int l = 0; l <= levels_.count; ++l)
       layout_.scores = std::max(layout_.scores, levels_.candidates(l, shape_.max_keys));
     for (int l = 0; l < levels_.count; ++l)

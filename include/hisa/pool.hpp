@@ -101,7 +101,7 @@ struct PoolBlocks {
           fold(visible, b, r, piece * dims, n, values, finite);
           for (int d = 0; d < n; ++d) {
             float const magnitude = values[d] < 0 ? -values[d] : values[d];
-            float const joined = finite && is_finite(magnitude) ? magnitude : infinity;
+            float const joined = finite && fits_row<T>(magnitude) ? magnitude : infinity;
             largest = joined > largest ? joined : largest;
           }
         },

@@ -70,6 +70,13 @@ HISA_FUNCTION constexpr bool is_finite(float x) {
 
 } // namespace detail
 
+/// True when a folded value can stand in a row of type T: finite, and still so when rounded.
+template <ElementType T>
+HISA_FUNCTION constexpr bool fits_row(float value) {
+  return detail::is_finite(value) &&
+         (Element<T>::quantised || Element<T>::is_finite(Element<T>::from_float(value)));
+}
+
 /// The scale of a pooled row of a quantised element type whose largest magnitude is `amax`.
 template <ElementType T>
 HISA_FUNCTION constexpr float pooled_scale(float amax) {

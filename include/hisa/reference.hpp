@@ -4,6 +4,7 @@
 /// Every fast path is tested against it. All pointers are host memory here.
 #pragma once
 
+#include <hisa/error.hpp>
 #include <hisa/order_key.hpp>
 #include <hisa/pooling.hpp>
 #include <hisa/shape.hpp>
@@ -229,6 +230,11 @@ Result block_sparse(const Queries<T>& queries, const Keys& keys, const PooledKey
                     const typename Keys::visibility_type& visibility, const Choice& choice) {
   Result result;
   result.topk = choice.topk;
+  constexpr const char* function = "reference::block_sparse";
+  detail::require(choice.topk % pooled.block_size == 0, function, "topk", choice.topk,
+                  "a multiple of the block size");
+  detail::require(choice.boundary != Boundary::extra, function, "boundary", "extra",
+                  "counted or none");
   Level<T> const level{pooled, choice.topk / pooled.block_size};
   for (std::int64_t t = 0; t < queries.count; ++t) {
     Visible const visible = visibility.visible(t, keys.capacity());
@@ -281,7 +287,7 @@ void pool(const Keys& keys, const PooledKeys<T>& pooled, const Visible& visible,
           folded = Rule::fold(folded, value);
         }
         values.push_back(Rule::finish(folded, part));
-        finite = finite && detail::is_finite(values.back());
+        finite = finite && fits_row<T>(values.back());
       }
       float amax = 0;
       for (float v : values)

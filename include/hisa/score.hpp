@@ -19,6 +19,7 @@
 
 HISA_NAMESPACE_BEGIN
 namespace detail {
+inline namespace HISA_HOST_ISA {
 
 /// Heads are summed in this many chains (reference::score).
 inline constexpr int head_chains = 16;
@@ -180,7 +181,7 @@ struct PrepareQueries {
     float* const out = prepared.values + i * dims * pitch;
     Kokkos::parallel_for(Kokkos::TeamThreadRange(team, dims), [=](int d) {
       for (int h = 0; h < pitch; ++h)
-        out[d * pitch + h] =
+        out[std::int64_t(d) * pitch + h] =
             h < heads ? Element<T>::to_float(in[std::int64_t(h) * dims + d]) : 0.0f;
     });
     float* const out_w = prepared.weights + i * pitch;
@@ -250,5 +251,6 @@ struct ScoreCandidates {
   }
 };
 
+} // namespace HISA_HOST_ISA
 } // namespace detail
 HISA_NAMESPACE_END

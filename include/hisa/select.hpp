@@ -10,10 +10,14 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <concepts>
+#include <cstddef>
+#include <type_traits>
+
 HISA_NAMESPACE_BEGIN
 
 /// What a top-k strategy provides (`select` is checked where it is called, since it is a template
-/// over the team): its name and the scratch bytes that one row needs, at 4-byte alignment.
+/// over the team): its name and the scratch bytes that one row needs, at 16-byte alignment.
 template <class Strategy>
 concept SelectStrategy = requires {
   { Strategy::name } -> std::convertible_to<const char*>;
@@ -118,9 +122,10 @@ private:
 };
 
 /// Team-level top-k: calls emit(rank, position, score) for each of the min(k, n) best of the
-/// scores, in ascending order of position. Every thread of the team calls it; `scratch` is
-/// team-shared memory of Strategy::scratch_bytes, 4-byte aligned. Scores and scratch must be
-/// visible to the team (a barrier after writing them). O(n).
+/// scores, ranks in ascending order of position, each from whichever thread found it. Every thread
+/// of the team calls it; `scratch` is team-shared memory of Strategy::scratch_bytes, 16-byte
+/// aligned. The scores must be visible to the team (a team_barrier after writing them), and what
+/// `emit` writes needs another before other threads read it. O(n).
 template <SelectStrategy Strategy = RadixSelect, class Member, class Emit>
 KOKKOS_FUNCTION void select(const Member& team, const float* scores, std::int64_t n, std::int64_t k,
                             std::byte* scratch, const Emit& emit) {
@@ -133,20 +138,35 @@ KOKKOS_FUNCTION void select(const Member& team, const float* scores, std::int64_
 
 namespace detail {
 
+/// A strategy's scratch bytes, rounded up so that the rows of a workspace stay aligned.
+template <SelectStrategy Strategy>
+inline constexpr std::size_t padded_scratch = (Strategy::scratch_bytes + 15) / 16 * 16;
+
 /// A strategy's scratch from the team's level-0 scratch memory.
 template <SelectStrategy Strategy, class Member>
 KOKKOS_FUNCTION std::byte* team_scratch(const Member& team) {
-  constexpr std::size_t bytes = Strategy::scratch_bytes, alignment = alignof(std::uint32_t);
+  constexpr std::size_t bytes = padded_scratch<Strategy>, alignment = 16;
   return static_cast<std::byte*>(team.team_scratch(0).get_shmem_aligned(bytes, alignment));
 }
 
 } // namespace detail
 
+/// Bytes of level-0 team scratch that one call of `select` into a View takes; a kernel asks for
+/// them with set_scratch_size, once for each such call that it makes.
+template <SelectStrategy Strategy = RadixSelect>
+constexpr std::size_t select_scratch_bytes() {
+  return detail::padded_scratch<Strategy> + 16;
+}
+
 /// The same into a rank-1 View of integers of extent k: ascending positions, -1 beyond the count.
-/// Scratch comes from the team's level-0 scratch memory.
+/// Scratch comes from the team's level-0 scratch memory, select_scratch_bytes() of it. Needs a
+/// team_barrier before other threads read `out`. O(n).
 template <SelectStrategy Strategy = RadixSelect, class Member, class Scores, class Out>
 KOKKOS_FUNCTION void select(const Member& team, const Scores& scores, std::int64_t k,
                             const Out& out) {
+  static_assert(Scores::rank() == 1 && Out::rank() == 1 &&
+                    !std::is_same_v<typename Scores::array_layout, Kokkos::LayoutStride>,
+                "hisa::select: scores are a rank-1 View whose elements are neighbours");
   std::byte* const scratch = detail::team_scratch<Strategy>(team);
   std::int64_t const n = static_cast<std::int64_t>(scores.extent(0));
   select<Strategy>(team, scores.data(), n, k, scratch,
@@ -167,7 +187,7 @@ struct SelectCandidates {
   DescentType descent;
   ScoreRowsOut scores;
   Out out;
-  std::byte* host_scratch = nullptr; ///< [queries, scratch_bytes]; null: the team's scratch memory
+  std::byte* host_scratch = nullptr; ///< [queries, padded_scratch]; null: the team's scratch
 
   template <class Member>
   KOKKOS_FUNCTION void operator()(const Member& team) const {
@@ -210,7 +230,7 @@ private:
   template <class Member>
   KOKKOS_FUNCTION std::byte* scratch(const Member& team, std::int64_t i) const {
     if (host_scratch != nullptr)
-      return host_scratch + static_cast<std::size_t>(i) * Strategy::scratch_bytes;
+      return host_scratch + static_cast<std::size_t>(i) * padded_scratch<Strategy>;
     return team_scratch<Strategy>(team);
   }
 };

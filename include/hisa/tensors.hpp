@@ -108,7 +108,11 @@ struct PagedKeys {
 /// Contiguous keys: the rows of a sequence follow one another; block b of query t (in pool calls:
 /// of sequence t) is block begin[t] + b of the buffer. Paged keys: the buffer shares the page
 /// table, each page owns max(1, P / B) blocks, and a block belongs to its *last* page, so that
-/// sequences that share pages share rows and forks do not collide; `begin` is not used.
+/// sequences that share pages share rows and forks do not collide. Whoever copies a page copies its
+/// rows too. `begin` is not used.
+///
+/// `begin` is trusted, as pointers are. It is indexed by the query in a plan's call and by the
+/// sequence in pool calls, so packed sequences use two arrays.
 template <class T>
 struct PooledKeys {
   using element_type = std::remove_const_t<T>;
@@ -119,7 +123,8 @@ struct PooledKeys {
   std::int64_t blocks = 0;      ///< blocks that the buffer can hold
   int block_size = 0;           ///< B
   int head_dim = 0;             ///< D
-  const std::int32_t* begin = nullptr; ///< [M] or [sequences], in blocks; null: all zero
+  /// First block of each query's (plan) or sequence's (pooling) rows; null: one sequence, at 0.
+  const std::int32_t* begin = nullptr;
 
   /// Writable rows serve where rows are only read.
   template <class U>

@@ -7,6 +7,9 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <cstdint>
+#include <type_traits>
+
 HISA_NAMESPACE_BEGIN
 
 /// Register tile of the scoring kernel: `keys` x `groups` x 16 heads of fp32 accumulators.
@@ -26,12 +29,14 @@ struct PortablePolicy {
 
 namespace detail {
 
-/// True where a kernel runs on CPU threads.
+/// True where a kernel runs on CPU threads. (That the host can reach a space's memory does not say
+/// so: it can on devices that share its memory.)
 template <class Exec>
-inline constexpr bool on_host =
-    Kokkos::SpaceAccessibility<Kokkos::HostSpace, typename Exec::memory_space>::accessible;
+inline constexpr bool on_host = std::is_same_v<typename Exec::memory_space, Kokkos::HostSpace>;
 
 } // namespace detail
+
+inline namespace HISA_HOST_ISA {
 
 /// The policy of an execution space. CPUs: the accumulators of the score tile fill the vector
 /// registers (32 with AVX-512, 16 before). Devices: a thread owns one key, heads pass 16 at a time.
@@ -54,5 +59,7 @@ constexpr PortablePolicy portable_policy() {
             .team_size = 1,
             .min_split = 256};
 }
+
+} // namespace HISA_HOST_ISA
 
 HISA_NAMESPACE_END

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <hisa/error.hpp>
+#include <hisa/pooling.hpp>
 #include <hisa/tensors.hpp>
 
 #include <cstdint>
@@ -109,12 +110,14 @@ auto make_contiguous_keys(const Values& values, const Scales& scales) {
 }
 
 /// Pooled keys from values [blocks, R, D] of blocks of `block_size` tokens, without scales.
+/// R is the rule's.
 /// @throws precondition_error unless the values are row-major and packed
-template <class Values>
+template <RowRule Rule = MeanPool, class Values>
 auto make_pooled_keys(const Values& values, int block_size) {
   static_assert(detail::rank_of<Values>() == 3,
                 "hisa::make_pooled_keys: values are [blocks, R, D]");
   detail::require_packed("make_pooled_keys", "values", values);
+  detail::require_extent("make_pooled_keys", "values.extent(1)", values, 1, Rule::rows);
   using T = std::remove_pointer_t<decltype(detail::data_of(values))>;
   PooledKeys<T> pooled;
   pooled.values = detail::data_of(values);
@@ -125,11 +128,11 @@ auto make_pooled_keys(const Values& values, int block_size) {
 }
 
 /// The same with scales [blocks, R].
-template <class Values, class Scales>
+template <RowRule Rule = MeanPool, class Values, class Scales>
 auto make_pooled_keys(const Values& values, const Scales& scales, int block_size) {
   static_assert(detail::rank_of<Scales>() == 2, "hisa::make_pooled_keys: scales are [blocks, R]");
   constexpr const char* function = "make_pooled_keys";
-  auto pooled = make_pooled_keys(values, block_size);
+  auto pooled = make_pooled_keys<Rule>(values, block_size);
   detail::require_packed(function, "scales", scales);
   detail::require_extent(function, "scales.extent(0)", scales, 0, detail::extent_of(values, 0));
   detail::require_extent(function, "scales.extent(1)", scales, 1, detail::extent_of(values, 1));

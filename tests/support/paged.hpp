@@ -19,8 +19,8 @@ struct PagedProblem {
 
   PagedProblem(std::uint64_t seed, const std::vector<std::int32_t>& tokens, int page, int heads,
                int head_dim, int queries)
-      : page_size(page), H(heads), D(head_dim), next_n(queries),
-        batch(std::int64_t(tokens.size())), lengths(tokens) {
+      : page_size(page), H(heads), D(head_dim), next_n(queries), batch(std::int64_t(tokens.size())),
+        lengths(tokens) {
     for (std::int32_t n : tokens) {
       sequences.push_back(Problem<T>::random(seed + sequences.size(), next_n, n, H, D));
       max_pages = std::max<std::int64_t>(max_pages, (n + page - 1) / page + 1);
@@ -42,7 +42,8 @@ struct PagedProblem {
   /// Entries past each sequence's length point far outside the cache.
   void poison_table() {
     for (std::int64_t s = 0; s < batch; ++s)
-      for (std::int64_t i = (lengths[std::size_t(s)] + page_size - 1) / page_size; i < max_pages; ++i)
+      for (std::int64_t i = (lengths[std::size_t(s)] + page_size - 1) / page_size; i < max_pages;
+           ++i)
         table[std::size_t(s * max_pages + i)] = i % 2 == 0 ? 0x7fffffff : -0x7fffffff;
   }
   /// Sequence `to` gets the first `pages` pages of sequence `from`.

@@ -201,8 +201,8 @@ hisa::reference::Result run_levels(const Exec& exec, const Setting& setting,
                             .max_keys = std::max<std::int64_t>(keys.capacity(), 1),
                             .heads = queries.heads,
                             .head_dim = queries.head_dim};
-  auto const plan =
-      hisa::make_plan<LevelsT, Rule, Strategy, Keys>(exec, shape, setting.budgets(), setting.options);
+  auto const plan = hisa::make_plan<LevelsT, Rule, Strategy, Keys>(exec, shape, setting.budgets(),
+                                                                   setting.options);
   auto const workspace = make_workspace(plan.workspace_bytes());
   DeviceSelection out(queries.count, setting.topk);
   auto const ws = span(workspace, plan.workspace_bytes());

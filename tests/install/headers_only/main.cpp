@@ -6,4 +6,6 @@
 #error "this project has no Kokkos"
 #endif
 
-int main() { return HISA_VERSION > 0 ? 0 : 1; }
+int main() {
+  return HISA_VERSION > 0 ? 0 : 1;
+}
