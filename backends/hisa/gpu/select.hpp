@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// Exact top-k by a group of lanes: descending score, then ascending position; NaN last.
+///
+/// Radix select on the order key (hisa/order_key.hpp) works over a *source* of keys, in three digits:
+///   find_threshold  1. count a digit of the keys that share the threshold's leading digits,
+///                   2. choose the bin that holds the k-th of them; after the last digit the
+///                      threshold is the k-th key and the number of its equals to keep is known;
+///   compact         3. emit what is above the threshold and the first of its equals, in order.
+/// StreamSelect puts a buffer in shared memory before it, so that a long row is read once: a candidate
+/// is dropped only when k that precede it are known, and a full buffer is compacted, never cut.
+#pragma once
+
+#include <hisa/gpu/group.hpp>
+#include <hisa/order_key.hpp>
+
+HISA_NAMESPACE_BEGIN
+namespace gpu {
+
+/// Four candidates at consecutive positions, as one lane holds them.
+struct Quad {
+  std::uint32_t key[4] = {};
+  std::int32_t position[4] = {};
+  unsigned present = 0; ///< bit i: candidate i is one
+};
+
+/// Which candidates win: keys above `key`, and the first `ties` of those that equal it.
+struct Threshold {
+  std::uint32_t key = 0;
+  std::int32_t ties = 0;
+};
+
+/// Shared memory of a radix select.
+struct RadixStorage {
+  static constexpr int bins = 2048;
+  alignas(16) std::int32_t histogram[bins];
+  ScanStorage scan;
+  std::int32_t bin;  ///< the chosen bin
+  std::int32_t need; ///< candidates still to be taken in it
+};
+
+/// Radix select by the lanes of `g` over anything that hands out quads: `source(i)` is the lane's
+/// quad of the candidates i .. i + 3.
+template <Group G>
+class Radix {
+public:
+  HISA_FUNCTION Radix(const G& g, RadixStorage& storage) : g_(g), s_(storage) {}
+
+  /// The threshold of the `k` best of `n` candidates, n > k >= 1.
+  template <class Source>
+  HISA_FUNCTION Threshold find_threshold(const Source& source, std::int64_t n, std::int32_t k) {
+    constexpr int shifts[] = {21, 10, 0}, widths[] = {11, 11, 10};
+    Threshold t{0, k};
+    std::uint32_t known = 0; // mask of the leading digits that t.key holds
+    for (int digit = 0; digit < 3; ++digit) {
+      count_digit(source, n, t.key, known, shifts[digit], (1u << widths[digit]) - 1);
+      choose_bin(t.ties);
+      t.key |= static_cast<std::uint32_t>(g_.load(&s_.bin)) << shifts[digit];
+      t.ties = g_.load(&s_.need);
+      known = ~0u << shifts[digit];
+    }
+    return t;
+  }
+
+  /// Calls emit(rank, quad, i) for each winner, ranks ascending with positions. A rank is given out
+  /// after all lanes have read the quads of its round, and never exceeds the winner's index in the
+  /// source, so `emit` may write the source.
+  template <class Source, class Emit>
+  HISA_FUNCTION void compact(const Source& source, std::int64_t n, Threshold t, const Emit& emit) {
+    std::int32_t above = 0, equal = 0; // winners-to-be in the rounds before
+    for (std::int64_t base = 0; base < n; base += 4 * g_.size()) {
+      Quad const quad = source(base + 4 * g_.lane());
+      std::uint64_t mine = 0;
+      for (int i = 0; i < 4; ++i)
+        if (quad.present >> i & 1)
+          mine += quad.key[i] > t.key ? std::uint64_t(1) << 32 : quad.key[i] == t.key;
+      Scanned const sum = scan(mine);
+      std::int32_t a = above + high(sum.before), e = equal + low(sum.before);
+      for (int i = 0; i < 4; ++i) {
+        if (!(quad.present >> i & 1))
+          continue;
+        bool const wins = quad.key[i] > t.key || (quad.key[i] == t.key && e < t.ties);
+        if (wins)
+          emit(a + (e < t.ties ? e : t.ties), quad, i);
+        a += quad.key[i] > t.key;
+        e += quad.key[i] == t.key;
+      }
+      above += high(sum.total), equal += low(sum.total);
+    }
+  }
+
+  HISA_FUNCTION Scanned scan(std::uint64_t value) {
+    half_ ^= 1;
+    return exclusive_scan(g_, value, s_.scan, half_);
+  }
+
+private:
+  G g_;
+  RadixStorage& s_;
+  int half_ = 0;
+
+  HISA_FUNCTION static std::int32_t high(std::uint64_t x) {
+    return static_cast<std::int32_t>(x >> 32);
+  }
+  HISA_FUNCTION static std::int32_t low(std::uint64_t x) { return static_cast<std::int32_t>(x); }
+
+  /// Step 1.
+  template <class Source>
+  HISA_FUNCTION void count_digit(const Source& source, std::int64_t n, std::uint32_t prefix,
+                                 std::uint32_t known, int shift, std::uint32_t mask) {
+    for (int bin = g_.lane(); bin < RadixStorage::bins; bin += g_.size())
+      g_.store(&s_.histogram[bin], 0);
+    g_.barrier();
+    for (std::int64_t base = 0; base < n; base += 4 * g_.size()) {
+      Quad const quad = source(base + 4 * g_.lane());
+      for (int i = 0; i < 4; ++i)
+        if ((quad.present >> i & 1) && (quad.key[i] & known) == prefix)
+          g_.add(&s_.histogram[quad.key[i] >> shift & mask], 1);
+    }
+    g_.barrier();
+  }
+
+  /// Step 2: each lane sums some neighbouring bins, from the highest down; the lane in whose bins the
+  /// need-th candidate lies says which.
+  HISA_FUNCTION void choose_bin(std::int32_t need) {
+    int const mine = RadixStorage::bins / g_.size();
+    int const top = RadixStorage::bins - 1 - g_.lane() * mine;
+    std::int32_t sum = 0;
+    for (int i = 0; i < mine; ++i)
+      sum += g_.load(&s_.histogram[top - i]);
+    std::int32_t before = low(scan(static_cast<std::uint64_t>(sum)).before);
+    if (before < need && need <= before + sum) {
+      int bin = top;
+      while (before + g_.load(&s_.histogram[bin]) < need)
+        before += g_.load(&s_.histogram[bin--]);
+      g_.store(&s_.bin, static_cast<std::int32_t>(bin));
+      g_.store(&s_.need, need - before);
+    }
+    g_.barrier();
+  }
+};
+
+/// Shared memory of a StreamSelect.
+template <int Capacity>
+struct StreamStorage {
+  static_assert(Capacity % 4 == 0);
+  struct alignas(16) Four {
+    std::uint32_t v[4];
+  };
+  Four keys[Capacity / 4];
+  Four positions[Capacity / 4];
+  RadixStorage radix;
+};
+
+/// The k best of candidates that arrive in ascending order of position. All lanes of the group make
+/// one each over the same storage and call the members together.
+template <Group G, int Capacity>
+class StreamSelect {
+public:
+  using Storage = StreamStorage<Capacity>;
+
+  /// Needs 1 <= k <= max_k(size).
+  HISA_FUNCTION StreamSelect(const G& g, Storage& storage, std::int32_t k)
+      : g_(g), s_(storage), radix_(g, storage.radix), k_(k) {}
+
+  HISA_FUNCTION static constexpr std::int32_t max_k(int size) { return Capacity - 4 * size; }
+
+  /// Takes N quads from each lane: quad j of lane l stands before quad j of lane l + 1, and before
+  /// quad j + 1 of all lanes.
+  template <int N>
+  HISA_FUNCTION void push(const Quad (&quads)[N]) {
+    static_assert(N <= 4, "four counts are scanned as one number");
+    std::uint64_t mine = 0;
+    for (int j = 0; j < N; ++j)
+      mine |= static_cast<std::uint64_t>(passing(quads[j])) << 16 * j;
+    Scanned const sum = radix_.scan(mine);
+    std::int32_t arrived = 0;
+    for (int j = 0; j < N; ++j)
+      arrived += field(sum.total, j);
+    if (count_ + arrived <= Capacity) {
+      for (int j = 0; j < N; ++j) {
+        append(quads[j], count_ + field(sum.before, j));
+        count_ += field(sum.total, j);
+      }
+      return;
+    }
+    shrink();
+    for (int j = 0; j < N; ++j)
+      push_one(quads[j]);
+  }
+
+  /// Calls emit(rank, position, key) for each of the min(k, candidates) winners, ranks ascending with
+  /// positions, and returns how many there are.
+  template <class Emit>
+  HISA_FUNCTION std::int32_t finish(const Emit& emit) {
+    auto const one = [&](std::int32_t rank, const Quad& quad, int i) {
+      emit(rank, quad.position[i], quad.key[i]);
+    };
+    if (count_ > k_) {
+      Source const source{g_, s_, count_};
+      radix_.compact(source, count_, radix_.find_threshold(source, count_, k_), one);
+      return k_;
+    }
+    g_.barrier();
+    for (std::int32_t base = 4 * g_.lane(); base < count_; base += 4 * g_.size()) {
+      Quad const quad = Source{g_, s_, count_}(base);
+      for (int i = 0; i < 4 && base + i < count_; ++i)
+        one(base + i, quad, i);
+    }
+    return count_;
+  }
+
+private:
+  /// The buffer as a source.
+  struct Source {
+    const G& g;
+    Storage& s;
+    std::int32_t count;
+    HISA_FUNCTION Quad operator()(std::int64_t i) const {
+      Quad quad;
+      if (i >= count)
+        return quad;
+      auto const keys = g.load(&s.keys[i / 4]), positions = g.load(&s.positions[i / 4]);
+      for (int j = 0; j < 4; ++j) {
+        quad.key[j] = keys.v[j];
+        quad.position[j] = static_cast<std::int32_t>(positions.v[j]);
+        quad.present |= unsigned(i + j < count) << j;
+      }
+      return quad;
+    }
+  };
+
+  G g_;
+  Storage& s_;
+  Radix<G> radix_;
+  std::int32_t k_;
+  std::int32_t count_ = 0;
+  std::uint32_t least_ = 0; ///< candidates with a smaller key are dropped
+
+  HISA_FUNCTION static std::int32_t field(std::uint64_t packed, int j) {
+    return static_cast<std::int32_t>(packed >> 16 * j & 0xffff);
+  }
+  HISA_FUNCTION int passing(const Quad& quad) const {
+    int count = 0;
+    for (int i = 0; i < 4; ++i)
+      count += (quad.present >> i & 1) && quad.key[i] >= least_;
+    return count;
+  }
+  HISA_FUNCTION void put(std::int32_t at, const Quad& quad, int i) const {
+    g_.store(&s_.keys[at / 4].v[at % 4], quad.key[i]);
+    g_.store(&s_.positions[at / 4].v[at % 4], static_cast<std::uint32_t>(quad.position[i]));
+  }
+  HISA_FUNCTION void append(const Quad& quad, std::int32_t at) const {
+    for (int i = 0; i < 4; ++i)
+      if ((quad.present >> i & 1) && quad.key[i] >= least_)
+        put(at++, quad, i);
+  }
+  HISA_FUNCTION void push_one(const Quad& quad) {
+    Scanned sum = radix_.scan(static_cast<std::uint64_t>(passing(quad)));
+    if (count_ + static_cast<std::int32_t>(sum.total) > Capacity) {
+      shrink();
+      sum = radix_.scan(static_cast<std::uint64_t>(passing(quad)));
+    }
+    append(quad, count_ + static_cast<std::int32_t>(sum.before));
+    count_ += static_cast<std::int32_t>(sum.total);
+  }
+  /// Leaves the k best in the buffer. Later candidates that equal the least of them come after it.
+  HISA_FUNCTION void shrink() {
+    if (count_ <= k_)
+      return;
+    Source const source{g_, s_, count_};
+    Threshold const t = radix_.find_threshold(source, count_, k_);
+    radix_.compact(source, count_, t,
+                   [&](std::int32_t rank, const Quad& quad, int i) { put(rank, quad, i); });
+    count_ = k_;
+    least_ = t.key + 1;
+  }
+};
+
+} // namespace gpu
+HISA_NAMESPACE_END
