@@ -49,15 +49,15 @@ public:
   /// The threshold of the `k` best of `n` candidates, n > k >= 1.
   template <class Source>
   HISA_FUNCTION Threshold find_threshold(const Source& source, std::int64_t n, std::int32_t k) {
-    constexpr int shifts[] = {21, 10, 0}, widths[] = {11, 11, 10};
     Threshold t{0, k};
     std::uint32_t known = 0; // mask of the leading digits that t.key holds
-    for (int digit = 0; digit < 3; ++digit) {
-      count_digit(source, n, t.key, known, shifts[digit], (1u << widths[digit]) - 1);
+    for (int digit = 0; digit < 3; ++digit) { // of 11, 11 and 10 bits
+      int const shift = digit == 2 ? 0 : 21 - 11 * digit;
+      count_digit(source, n, t.key, known, shift, digit == 2 ? 0x3ffu : 0x7ffu);
       choose_bin(t.ties);
-      t.key |= static_cast<std::uint32_t>(g_.load(&s_.bin)) << shifts[digit];
+      t.key |= static_cast<std::uint32_t>(g_.load(&s_.bin)) << shift;
       t.ties = g_.load(&s_.need);
-      known = ~0u << shifts[digit];
+      known = ~0u << shift;
     }
     return t;
   }

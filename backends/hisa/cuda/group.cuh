@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// Groups of CUDA threads for the code of hisa/gpu: a whole CTA, or some of its warps.
+#pragma once
+
+#include <hisa/gpu/group.hpp>
+
+HISA_NAMESPACE_BEGIN
+namespace cuda {
+
+/// What every group of CUDA threads shares.
+struct WarpOperations {
+  static constexpr int wave = 32;
+
+  template <class T>
+  __device__ T load(const T* p) const {
+    return *p;
+  }
+  template <class T>
+  __device__ void store(T* p, T value) const {
+    *p = value;
+  }
+  __device__ void add(std::int32_t* p, std::int32_t value) const { atomicAdd(p, value); }
+  __device__ std::uint64_t shuffle_up(std::uint64_t value, int distance) const {
+    return __shfl_up_sync(0xffffffffu, static_cast<unsigned long long>(value), distance);
+  }
+};
+
+/// `Threads` neighbouring threads of a CTA, the `index`-th such group of it.
+template <int Threads>
+struct Threadgroup : WarpOperations {
+  static_assert(Threads % 32 == 0);
+  int index = 0;
+
+  __device__ explicit Threadgroup(int i) : index(i) {}
+  __device__ int lane() const { return static_cast<int>(threadIdx.x) % Threads; }
+  __device__ int size() const { return Threads; }
+  __device__ void barrier() const {
+    // Barrier 0 is __syncthreads.
+    asm volatile("bar.sync %0, %1;" ::"r"(index + 1), "n"(Threads) : "memory");
+  }
+};
+
+/// All threads of a CTA, of which there are `Threads`.
+template <int Threads>
+struct Cta : WarpOperations {
+  __device__ int lane() const { return static_cast<int>(threadIdx.x); }
+  __device__ int size() const { return Threads; }
+  __device__ void barrier() const { __syncthreads(); }
+};
+
+} // namespace cuda
+HISA_NAMESPACE_END

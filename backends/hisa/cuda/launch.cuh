@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// Launching kernels, and what is known of the device.
+#pragma once
+
+#include <hisa/cuda/score.cuh>
+#include <hisa/cuda/select.cuh>
+#include <hisa/error.hpp>
+
+#include <cuda_runtime.h>
+
+#include <string>
+
+HISA_NAMESPACE_BEGIN
+namespace cuda {
+
+inline void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess)
+    hisa::detail::fail<launch_error>(std::string("hisa::cuda: ") + what + ": " +
+                                     cudaGetErrorString(error));
+}
+
+/// What the launches depend on.
+struct Device {
+  int architecture = 0;   ///< 90 for sm_90
+  int processors = 0;     ///< multiprocessors
+
+  static Device current() {
+    Device d;
+    int device = 0, major = 0, minor = 0;
+    check(cudaGetDevice(&device), "no device");
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "attribute");
+    check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "attribute");
+    check(cudaDeviceGetAttribute(&d.processors, cudaDevAttrMultiProcessorCount, device),
+          "attribute");
+    d.architecture = 10 * major + minor;
+    return d;
+  }
+};
+
+/// Launches `kernel(task)` with `bytes` of dynamic shared memory.
+template <class Task>
+void launch(void (*kernel)(Task), std::int64_t ctas, int threads, std::size_t bytes,
+            cudaStream_t stream, const Task& task, const char* name) {
+  if (ctas == 0)
+    return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(bytes)),
+        name);
+  kernel<<<static_cast<unsigned>(ctas), static_cast<unsigned>(threads), bytes, stream>>>(task);
+  check(cudaGetLastError(), name);
+}
+
+inline void launch_score(const ScoreTask& task, const Device& device, cudaStream_t stream) {
+  std::int64_t const items = task.groups() * task.splits;
+  std::int64_t const ctas = items < device.processors ? items : device.processors;
+  if (task.queries.heads == 64)
+    launch(score_kernel<64>, ctas, ScorePolicy::threads, sizeof(ScoreStorage<64>), stream, task,
+           "hisa::score");
+  else
+    launch(score_kernel<32>, ctas, ScorePolicy::threads, sizeof(ScoreStorage<32>), stream, task,
+           "hisa::score");
+}
+
+template <int Capacity>
+void launch_keep(const KeepTask& task, cudaStream_t stream) {
+  using Policy = KeepPolicy<Capacity>;
+  launch(keep_kernel<Capacity>, (task.level.count + group_queries - 1) / group_queries,
+         Policy::threads, sizeof(typename Policy::Storage), stream, task, "hisa::keep");
+}
+
+template <int Capacity>
+void launch_tokens(const TokenTask& task, cudaStream_t stream) {
+  constexpr int threads = 512;
+  launch(token_kernel<threads, Capacity>, task.level.count, threads,
+         sizeof(gpu::StreamStorage<Capacity>), stream, task, "hisa::tokens");
+}
+
+template <int Capacity>
+void launch_topk(const TopkTask& task, std::int64_t rows, cudaStream_t stream) {
+  constexpr int threads = 512;
+  launch(topk_kernel<threads, Capacity>, rows, threads, sizeof(gpu::StreamStorage<Capacity>),
+         stream, task, "hisa::topk");
+}
+
+/// Capacities of the selections, and the budgets that they serve.
+struct SelectSizes {
+  static constexpr int keep_small = 1024, keep_large = 4096;
+  static constexpr int tokens_small = 8192, tokens_large = 16384;
+  static constexpr int max_keep = KeepPolicy<keep_large>::max_kept;
+  static constexpr int max_topk = tokens_large - 4 * 512;
+};
+
+inline void launch_keep(const KeepTask& task, cudaStream_t stream) {
+  if (task.level.budget <= KeepPolicy<SelectSizes::keep_small>::max_kept)
+    launch_keep<SelectSizes::keep_small>(task, stream);
+  else
+    launch_keep<SelectSizes::keep_large>(task, stream);
+}
+
+inline void launch_tokens(const TokenTask& task, cudaStream_t stream) {
+  if (task.level.budget <= SelectSizes::tokens_small - 4 * 512)
+    launch_tokens<SelectSizes::tokens_small>(task, stream);
+  else
+    launch_tokens<SelectSizes::tokens_large>(task, stream);
+}
+
+inline void launch_topk(const TopkTask& task, std::int64_t rows, cudaStream_t stream) {
+  if (task.topk <= SelectSizes::tokens_small - 4 * 512)
+    launch_topk<SelectSizes::tokens_small>(task, rows, stream);
+  else
+    launch_topk<SelectSizes::tokens_large>(task, rows, stream);
+}
+
+} // namespace cuda
+HISA_NAMESPACE_END
