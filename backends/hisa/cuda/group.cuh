@@ -21,8 +21,13 @@ struct WarpOperations {
     *p = value;
   }
   __device__ void add(std::int32_t* p, std::int32_t value) const { atomicAdd(p, value); }
-  __device__ std::uint64_t shuffle_up(std::uint64_t value, int distance) const {
-    return __shfl_up_sync(0xffffffffu, static_cast<unsigned long long>(value), distance);
+  template <class T>
+  __device__ T shuffle_up(T value, int distance) const {
+    return __shfl_up_sync(0xffffffffu, value, distance);
+  }
+  template <class T>
+  __device__ T shuffle(T value, int source) const {
+    return __shfl_sync(0xffffffffu, value, source);
   }
 };
 

@@ -51,6 +51,46 @@ void launch(void (*kernel)(Task), std::int64_t ctas, int threads, std::size_t by
   check(cudaGetLastError(), name);
 }
 
+/// Describes rows of 128 fp8 values to the copy engine, to be fetched in boxes of `box_rows` rows.
+inline CUtensorMap row_map(const e4m3fn* values, std::int64_t rows, std::int64_t stride,
+                           int box_rows) {
+  static auto const encode = [] {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult found;
+    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                                           cudaEnableDefault, &found),
+          "cuTensorMapEncodeTiled");
+    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
+  }();
+  CUtensorMap map;
+  cuuint64_t const extents[] = {128, static_cast<cuuint64_t>(rows)};
+  cuuint64_t const strides[] = {static_cast<cuuint64_t>(stride)};
+  cuuint32_t const box[] = {128, static_cast<cuuint32_t>(box_rows)}, steps[] = {1, 1};
+  CUresult const result =
+      encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<e4m3fn*>(values), extents, strides,
+             box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS)
+    hisa::detail::fail<launch_error>("hisa::cuda: cuTensorMapEncodeTiled refused the rows");
+  return map;
+}
+
+/// The rows of a level, in its buffer.
+struct Rows {
+  const e4m3fn* values = nullptr;
+  const float* scales = nullptr;
+  std::int64_t count = 0, stride = 128;
+};
+
+/// Sets what of the task follows from its queries and rows.
+inline void set_rows(ScoreTask& task, const Queries<e4m3fn>& queries, const Rows& rows) {
+  task.queries = queries;
+  task.query_map = row_map(queries.values, queries.count * queries.heads, 128, queries.heads);
+  task.key_map = row_map(rows.values, rows.count, rows.stride, 1 << task.pieces.piece_log2);
+  task.scales = rows.scales;
+  task.last_row = static_cast<std::int32_t>(rows.count - 1);
+}
+
 inline void launch_score(const ScoreTask& task, const Device& device, cudaStream_t stream) {
   std::int64_t const items = task.groups() * task.splits;
   std::int64_t const ctas = items < device.processors ? items : device.processors;

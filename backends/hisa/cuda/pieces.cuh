@@ -7,6 +7,8 @@
 #include <hisa/candidates.hpp>
 #include <hisa/tensors.hpp>
 
+#include <cuda.h>
+
 #include <cstdint>
 
 HISA_NAMESPACE_BEGIN
@@ -77,10 +79,10 @@ struct Level {
 struct ScoreTask {
   Level level;
   Queries<e4m3fn> queries;
-  const e4m3fn* rows = nullptr; ///< the level's buffer
-  const float* scales = nullptr;
-  std::int64_t row_count = 0;
-  std::int64_t row_stride = 0;
+  CUtensorMap query_map = {}; ///< boxes of one query's heads
+  CUtensorMap key_map = {};   ///< the level's buffer, boxes of one piece
+  const float* scales = nullptr; ///< of the level's rows
+  std::int32_t last_row = 0;     ///< of the level's buffer
   PieceLists pieces;
   int splits = 1; ///< CTAs that share the tiles of a group
   float* values = nullptr;

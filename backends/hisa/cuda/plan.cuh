@@ -167,36 +167,27 @@ private:
     level.row_begin = rows == nullptr ? nullptr : rows->begin;
   }
 
-  struct Rows {
-    const e4m3fn* values;
-    const float* scales;
-    std::int64_t count, stride;
-  };
-
   void score(cudaStream_t stream, const Level& level, const Queries<e4m3fn>& queries,
              const Rows& rows, const PieceLists& pieces, const Parts& parts) const {
+    if (rows.count == 0)
+      return; // no row is complete: nothing has to be decided by score
     ScoreTask task;
     task.level = level;
-    task.queries = queries;
-    task.rows = rows.values, task.scales = rows.scales;
-    task.row_count = rows.count, task.row_stride = rows.stride;
     task.pieces = pieces;
+    set_rows(task, queries, rows);
     task.values = parts.scores, task.pitch = layout_.scores;
     std::int64_t const most =
         pieces.rows == nullptr ? level.max_keys / level.block_size / tile_keys + 1
                                : pieces.pitch >> pieces.pieces_log2();
-    task.splits = splits(task.groups(), most, pieces);
+    task.splits = splits(task.groups(), most);
     launch_score(task, device_, stream);
   }
 
-  /// Items that a group is cut into: enough for all multiprocessors, none below a few tiles, none with
-  /// more pieces than the kernel's list holds.
-  int splits(std::int64_t groups, std::int64_t tiles, const PieceLists& pieces) const {
+  /// Items that a group is cut into: enough for all multiprocessors, none below a few tiles.
+  int splits(std::int64_t groups, std::int64_t tiles) const {
     std::int64_t const wanted = (2 * device_.processors + groups - 1) / groups;
     std::int64_t const fitting = std::max<std::int64_t>(1, tiles / 8);
-    std::int64_t const listed = ScorePolicy::listed >> pieces.pieces_log2();
-    std::int64_t const needed = pieces.rows == nullptr ? 1 : (tiles + listed - 1) / listed;
-    return static_cast<int>(std::max(needed, std::min(wanted, fitting)));
+    return static_cast<int>(std::min(wanted, fitting));
   }
 };
 
@@ -228,9 +219,8 @@ inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
   task.level.count = queries.count;
   task.level.max_keys = keys.count;
   task.level.scores_wanted = true;
-  task.queries = queries;
-  task.rows = keys.values, task.scales = keys.scales;
-  task.row_count = keys.count, task.row_stride = keys.row_stride == 0 ? 128 : keys.row_stride;
+  set_rows(task, queries,
+           {keys.values, keys.scales, keys.count, keys.row_stride == 0 ? 128 : keys.row_stride});
   task.values = values, task.pitch = row_stride;
   Device const device = Device::current();
   task.splits = static_cast<int>(hisa::detail::clamp(2 * device.processors / task.groups(), 1,

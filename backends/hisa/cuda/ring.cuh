@@ -6,6 +6,8 @@
 
 #include <hisa/config.hpp>
 
+#include <cuda.h>
+
 #include <cstdint>
 
 HISA_NAMESPACE_BEGIN
@@ -26,6 +28,12 @@ struct Barrier {
   /// Arrives; what the thread wrote before is seen by those that wait.
   __device__ void arrive() {
     asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(&word)) : "memory");
+  }
+  /// Arrives, and lets the phase wait for `bytes` bytes of the copy engine too.
+  __device__ void arrive_expecting(int bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(&word)),
+                 "r"(bytes)
+                 : "memory");
   }
   /// Arrives once the copies that the thread has started so far are complete.
   __device__ void arrive_after_copies() {
@@ -91,9 +99,14 @@ __device__ inline void copy_4(void* to, const void* from) {
 /// Waits for the copies that the thread has started.
 __device__ inline void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-/// Makes the thread's writes to shared memory visible to the tensor core's own reads.
-__device__ inline void fence_for_tensor_core() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+/// Has the copy engine bring a box of rows of 128 bytes, from row `row` on, to a swizzled tile. Rows
+/// beyond the tensor become zeros. The barrier expects the bytes.
+__device__ inline void copy_box(void* to, const CUtensorMap& map, std::int32_t row,
+                                Barrier& barrier) {
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "
+               "[%0], [%1, {%2, %3}], [%4];" ::"r"(shared_address(to)),
+               "l"(&map), "r"(0), "r"(row), "r"(shared_address(&barrier.word))
+               : "memory");
 }
 
 /// Byte offset of 16-byte chunk `chunk` of row `row` in a tile of 128-byte rows, chunks rotated so

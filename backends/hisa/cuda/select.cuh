@@ -20,44 +20,79 @@ struct ScoreRows {
   std::int64_t pitch = 0; ///< a multiple of 4, like the alignment of `values`
 };
 
-/// Four scores of a row from position `base`, a multiple of 4; only positions of the contest count.
-template <class Covered>
-__device__ gpu::Quad load_quad(const float* row, std::int64_t base, const Contest& contest,
-                               const Covered& covered) {
+/// Candidates::row in 32-bit arithmetic, without a division where the ratio is a power of two.
+class RowOf {
+public:
+  __device__ explicit RowOf(const Candidates& c)
+      : parents_(c.parents), ratio_(static_cast<std::uint32_t>(c.ratio)),
+        skip_(static_cast<std::uint32_t>(c.skip)) {
+    while (ratio_ >> (log2_ + 1) != 0)
+      ++log2_;
+    log2_ = (ratio_ & (ratio_ - 1)) == 0 ? log2_ : -1;
+  }
+  __device__ std::int32_t operator()(std::int32_t position) const {
+    std::uint32_t const p = static_cast<std::uint32_t>(position) + skip_;
+    if (parents_ == nullptr)
+      return static_cast<std::int32_t>(p);
+    std::uint32_t const parent = log2_ >= 0 ? p >> log2_ : p / ratio_;
+    return static_cast<std::int32_t>(static_cast<std::uint32_t>(parents_[parent]) * ratio_ + p -
+                                     parent * ratio_);
+  }
+
+private:
+  const std::int32_t* parents_;
+  std::uint32_t ratio_;
+  std::uint32_t skip_;
+  int log2_ = 0; ///< -1: the ratio is no power of two
+};
+
+/// The positions that compete, in 32-bit arithmetic.
+struct Field {
+  std::int32_t first, end;
+  std::int32_t hidden[2]; ///< positions that count -inf; -1: none
+
+  __device__ explicit Field(const Contest& c)
+      : first(static_cast<std::int32_t>(c.first)), end(static_cast<std::int32_t>(c.end)),
+        hidden{-1, -1} {}
+};
+
+/// Four scores of a row from position `base`, a multiple of 4.
+__device__ inline gpu::Quad load_quad(const float* row, std::int32_t base, const Field& field) {
   gpu::Quad quad;
-  if (base >= contest.end)
+  if (base >= field.end)
     return quad;
   float scores[4] = {};
-  if (base + 4 <= contest.end && reinterpret_cast<std::uintptr_t>(row + base) % 16 == 0) {
+  if (base + 4 <= field.end && reinterpret_cast<std::uintptr_t>(row + base) % 16 == 0) {
     auto const four = *reinterpret_cast<const float4*>(row + base);
     scores[0] = four.x, scores[1] = four.y, scores[2] = four.z, scores[3] = four.w;
   } else {
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      scores[i] = base + i < contest.end ? row[base + i] : 0.0f;
+      scores[i] = base + i < field.end ? row[base + i] : 0.0f;
   }
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
-    std::int64_t const position = base + i;
-    quad.key[i] = order_key(covered(position) ? scores[i] : -INFINITY);
-    quad.position[i] = static_cast<std::int32_t>(position);
-    quad.present |= unsigned(position >= contest.first && position < contest.end) << i;
+    std::int32_t const position = base + i;
+    bool const hidden = position == field.hidden[0] || position == field.hidden[1];
+    quad.key[i] = order_key(hidden ? -INFINITY : scores[i]);
+    quad.position[i] = position;
+    quad.present |= unsigned(position >= field.first && position < field.end) << i;
   }
   return quad;
 }
 
 /// The winners of a contest: emit(rank, position) for each, ranks ascending with positions.
 /// @tparam N  quads that a lane takes at a time
-template <int N, int Capacity, class G, class Covered, class Emit>
+template <int N, int Capacity, class G, class Emit>
 __device__ void choose(const G& g, gpu::StreamStorage<Capacity>& storage, const float* row,
-                       const Contest& contest, const Covered& covered, const Emit& emit) {
-  gpu::StreamSelect<G, Capacity> select(g, storage, static_cast<std::int32_t>(contest.need));
-  std::int64_t const begin = contest.first / 4 * 4, step = 4 * g.size();
-  for (std::int64_t base = begin; base < contest.end; base += N * step) {
+                       const Field& field, std::int64_t need, const Emit& emit) {
+  gpu::StreamSelect<G, Capacity> select(g, storage, static_cast<std::int32_t>(need));
+  std::int32_t const step = 4 * g.size();
+  for (std::int32_t base = field.first / 4 * 4; base < field.end; base += N * step) {
     gpu::Quad quads[N];
 #pragma unroll
     for (int j = 0; j < N; ++j)
-      quads[j] = load_quad(row, base + j * step + 4 * g.lane(), contest, covered);
+      quads[j] = load_quad(row, base + j * step + 4 * g.lane(), field);
     select.push(quads);
   }
   select.finish([&](std::int32_t rank, std::int32_t position, std::uint32_t) {
@@ -101,18 +136,25 @@ __device__ void keep_blocks(const KeepTask& task, std::int64_t i,
   Candidates const c = level.candidates(v, i);
   Contest const contest = level.contest(c, v);
   std::int32_t* const out = task.blocks + i * task.pitch;
+  RowOf const row_of(c);
   auto const put = [&](std::int64_t rank, std::int64_t position) {
-    out[rank] = static_cast<std::int32_t>(c.row(position));
+    out[rank] = row_of(static_cast<std::int32_t>(position));
   };
-  auto const emit = [&](std::int64_t rank, std::int64_t position) {
-    put(rank + contest.takes_first, position);
+  auto const emit = [&](std::int32_t rank, std::int32_t position) {
+    out[rank + contest.takes_first] = row_of(position);
   };
-  if (level.must_score(contest))
-    choose<2>(g, storage, task.scores.values + i * task.scores.pitch, contest,
-              [&](std::int64_t p) { return v.covers(c.row(p), level.block_size); }, emit);
-  else
+  if (level.must_score(contest)) {
+    Field field(contest);
+    if (level.boundary == Boundary::none) { // only an end can be partly visible
+      auto const end = static_cast<std::int32_t>(c.count - 1);
+      field.hidden[0] = v.covers(c.row(0), level.block_size) ? -1 : 0;
+      field.hidden[1] = v.covers(c.row(end), level.block_size) ? -1 : end;
+    }
+    choose<2>(g, storage, task.scores.values + i * task.scores.pitch, field, contest.need, emit);
+  } else {
     for (std::int64_t p = g.lane(); p < contest.winners(); p += g.size())
-      emit(p, contest.first + p);
+      put(p + contest.takes_first, contest.first + p);
+  }
   if (g.lane() == 0) {
     if (contest.takes_first)
       put(0, 0);
@@ -190,7 +232,7 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group,
 }
 
 template <int Capacity>
-__global__ void __launch_bounds__(KeepPolicy<Capacity>::threads)
+__global__ void __launch_bounds__(KeepPolicy<Capacity>::threads, 2)
     keep_kernel(const __grid_constant__ KeepTask task) {
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& storage = *reinterpret_cast<typename KeepPolicy<Capacity>::Storage*>(memory);
@@ -211,7 +253,7 @@ struct TokenTask {
 };
 
 template <int Threads, int Capacity>
-__global__ void __launch_bounds__(Threads) token_kernel(const __grid_constant__ TokenTask task) {
+__global__ void __launch_bounds__(Threads, 2) token_kernel(const __grid_constant__ TokenTask task) {
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& storage = *reinterpret_cast<gpu::StreamStorage<Capacity>*>(memory);
   Cta<Threads> const g{};
@@ -222,18 +264,20 @@ __global__ void __launch_bounds__(Threads) token_kernel(const __grid_constant__ 
   Contest const contest = level.contest(c, v);
   const float* const row = task.scores.values + i * task.scores.pitch;
   std::int64_t const out = (level.first + i) * topk;
-  std::int64_t const shift = v.anchor - (task.base == IndexBase::relative ? v.begin : 0);
-  auto const emit = [&](std::int64_t rank, std::int64_t position) {
-    task.out.indices[out + rank] = static_cast<std::int32_t>(c.row(position) + shift);
+  RowOf const row_of(c);
+  auto const shift =
+      static_cast<std::int32_t>(v.anchor - (task.base == IndexBase::relative ? v.begin : 0));
+  auto const emit = [&](std::int32_t rank, std::int32_t position) {
+    task.out.indices[out + rank] = row_of(position) + shift;
     if (task.out.scores != nullptr)
       task.out.scores[out + rank] = row[position];
   };
 
   // 1. The winners, in ascending order.
   if (!contest.decided())
-    choose<4>(g, storage, row, contest, [](std::int64_t) { return true; }, emit);
+    choose<4>(g, storage, row, Field(contest), contest.need, emit);
   else
-    for (std::int64_t p = g.lane(); p < contest.winners(); p += g.size())
+    for (std::int32_t p = g.lane(); p < contest.winners(); p += g.size())
       emit(p, p);
 
   // 2. What is left of the row.
@@ -257,7 +301,7 @@ struct TopkTask {
 };
 
 template <int Threads, int Capacity>
-__global__ void __launch_bounds__(Threads) topk_kernel(const __grid_constant__ TopkTask task) {
+__global__ void __launch_bounds__(Threads, 2) topk_kernel(const __grid_constant__ TopkTask task) {
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& storage = *reinterpret_cast<gpu::StreamStorage<Capacity>*>(memory);
   Cta<Threads> const g{};
@@ -267,9 +311,9 @@ __global__ void __launch_bounds__(Threads) topk_kernel(const __grid_constant__ T
   contest.end = task.lengths == nullptr ? task.columns
                                         : detail::clamp(task.lengths[i], 0, task.columns);
   contest.need = task.topk;
-  choose<4>(g, storage, row, contest, [](std::int64_t) { return true; },
-            [&](std::int64_t rank, std::int64_t position) {
-              task.out.indices[out + rank] = static_cast<std::int32_t>(position);
+  choose<4>(g, storage, row, Field(contest), contest.need,
+            [&](std::int32_t rank, std::int32_t position) {
+              task.out.indices[out + rank] = position;
               if (task.out.scores != nullptr)
                 task.out.scores[out + rank] = row[position];
             });

@@ -15,7 +15,7 @@ HISA_NAMESPACE_BEGIN
 namespace gpu {
 
 /// A group of lanes. Every operation but load, store and add is collective: all lanes of the group
-/// (barrier) or of the wave (shuffle_up) call it.
+/// (barrier) or of the wave (shuffles) call it.
 template <class G>
 concept Group = requires(const G& g, int* word, int value, std::uint64_t wide) {
   { G::wave } -> std::convertible_to<int>;    // lanes of a wave
@@ -23,6 +23,7 @@ concept Group = requires(const G& g, int* word, int value, std::uint64_t wide) {
   { g.size() } -> std::same_as<int>;          // a multiple of the wave
   g.barrier();                                // orders shared memory among the group's lanes
   { g.shuffle_up(wide, value) } -> std::same_as<std::uint64_t>; // of lane - value, if in the wave
+  { g.shuffle(wide, value) } -> std::same_as<std::uint64_t>;    // of the wave's lane `value`
   { g.load(word) } -> std::same_as<int>;      // from shared memory
   g.store(word, value);                       // to shared memory
   g.add(word, value);                         // to shared memory, atomic
@@ -37,32 +38,37 @@ struct ScanStorage {
   std::uint64_t totals[2][max_waves];
 };
 
+template <class T>
 struct Scanned {
-  std::uint64_t before; ///< sum over the lanes before this one
-  std::uint64_t total;  ///< sum over the group
+  T before; ///< sum over the lanes before this one
+  T total;  ///< sum over the group
 };
+
+/// Sum of `value` over this lane and those before it in the first `lanes` of the wave.
+template <Group G, class T>
+HISA_FUNCTION T wave_scan(const G& g, T value, int lanes) {
+  int const lane = g.lane() % G::wave;
+  for (int step = 1; step < lanes; step *= 2) {
+    T const other = g.shuffle_up(value, step);
+    value += lane >= step ? other : T(0);
+  }
+  return value;
+}
 
 /// Sum of `value` over the lanes before this one. The caller alternates `half` between 0 and 1 from
 /// one scan to the next. One barrier.
-template <Group G>
-HISA_FUNCTION Scanned exclusive_scan(const G& g, std::uint64_t value, ScanStorage& storage,
-                                     int half) {
-  int const in_wave = g.lane() % G::wave, wave = g.lane() / G::wave;
-  std::uint64_t inclusive = value;
-  for (int step = 1; step < G::wave; step *= 2) {
-    std::uint64_t const other = g.shuffle_up(inclusive, step);
-    inclusive += in_wave >= step ? other : 0;
-  }
-  if (in_wave == G::wave - 1)
-    g.store(&storage.totals[half][wave], inclusive);
+/// @tparam T  std::uint32_t or std::uint64_t
+template <Group G, class T>
+HISA_FUNCTION Scanned<T> exclusive_scan(const G& g, T value, ScanStorage& storage, int half) {
+  int const lane = g.lane() % G::wave, wave = g.lane() / G::wave, waves = g.size() / G::wave;
+  T const inclusive = wave_scan(g, value, G::wave);
+  if (lane == G::wave - 1)
+    g.store(&storage.totals[half][wave], std::uint64_t(inclusive));
   g.barrier();
-  Scanned result{inclusive - value, 0};
-  for (int w = 0; w < g.size() / G::wave; ++w) {
-    std::uint64_t const total = g.load(&storage.totals[half][w]);
-    result.before += w < wave ? total : 0;
-    result.total += total;
-  }
-  return result;
+  T const mine = lane < waves ? static_cast<T>(g.load(&storage.totals[half][lane])) : T(0);
+  T const up_to = wave_scan(g, mine, waves);
+  T const before = g.shuffle(up_to, wave > 0 ? wave - 1 : 0);
+  return {inclusive - value + (wave > 0 ? before : T(0)), g.shuffle(up_to, waves - 1)};
 }
 
 } // namespace gpu

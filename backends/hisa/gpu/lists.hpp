@@ -94,7 +94,7 @@ private:
         for (int l = 0; l < list_of(e); ++l)
           head = head && !holds(l, lower_bound(l, value), value);
       }
-      Scanned const sum = exclusive_scan(g_, head, s_.scan, half);
+      auto const sum = exclusive_scan(g_, std::uint32_t(head), s_.scan, half);
       if (e < entries)
         g_.store(&s_.heads[e], before + static_cast<std::int32_t>(sum.before));
       before += static_cast<std::int32_t>(sum.total);

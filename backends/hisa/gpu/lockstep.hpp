@@ -89,13 +89,18 @@ public:
   int size() const { return machine_->lanes_; }
   void barrier() const { machine_->yield(At::barrier); }
 
-  std::uint64_t shuffle_up(std::uint64_t value, int distance) const {
+  template <class T>
+  T shuffle_up(T value, int distance) const {
+    return shuffle(value, lane_ % wave >= distance ? lane_ % wave - distance : lane_ % wave);
+  }
+  template <class T>
+  T shuffle(T value, int source) const {
     machine_->fibers_[std::size_t(lane_)].offered = value;
     machine_->yield(At::shuffle);
-    int const source = lane_ % wave >= distance ? lane_ - distance : lane_;
-    std::uint64_t const received = machine_->fibers_[std::size_t(source)].offered;
+    std::uint64_t const received =
+        machine_->fibers_[std::size_t(lane_ / wave * wave + source)].offered;
     machine_->yield(At::shuffle); // nobody offers anew before all have received
-    return received;
+    return static_cast<T>(received);
   }
   template <class T>
   T load(const T* p) const {

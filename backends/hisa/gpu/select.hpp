@@ -70,11 +70,11 @@ public:
     std::int32_t above = 0, equal = 0; // winners-to-be in the rounds before
     for (std::int64_t base = 0; base < n; base += 4 * g_.size()) {
       Quad const quad = source(base + 4 * g_.lane());
-      std::uint64_t mine = 0;
+      std::uint32_t mine = 0; // a round's counts fit 16 bits each
       for (int i = 0; i < 4; ++i)
         if (quad.present >> i & 1)
-          mine += quad.key[i] > t.key ? std::uint64_t(1) << 32 : quad.key[i] == t.key;
-      Scanned const sum = scan(mine);
+          mine += quad.key[i] > t.key ? 0x10000u : quad.key[i] == t.key;
+      auto const sum = scan(mine);
       std::int32_t a = above + high(sum.before), e = equal + low(sum.before);
       for (int i = 0; i < 4; ++i) {
         if (!(quad.present >> i & 1))
@@ -89,7 +89,8 @@ public:
     }
   }
 
-  HISA_FUNCTION Scanned scan(std::uint64_t value) {
+  template <class T>
+  HISA_FUNCTION Scanned<T> scan(T value) {
     half_ ^= 1;
     return exclusive_scan(g_, value, s_.scan, half_);
   }
@@ -99,10 +100,12 @@ private:
   RadixStorage& s_;
   int half_ = 0;
 
-  HISA_FUNCTION static std::int32_t high(std::uint64_t x) {
-    return static_cast<std::int32_t>(x >> 32);
+  HISA_FUNCTION static std::int32_t high(std::uint32_t x) {
+    return static_cast<std::int32_t>(x >> 16);
   }
-  HISA_FUNCTION static std::int32_t low(std::uint64_t x) { return static_cast<std::int32_t>(x); }
+  HISA_FUNCTION static std::int32_t low(std::uint32_t x) {
+    return static_cast<std::int32_t>(x & 0xffff);
+  }
 
   /// Step 1.
   template <class Source>
@@ -128,7 +131,7 @@ private:
     std::int32_t sum = 0;
     for (int i = 0; i < mine; ++i)
       sum += g_.load(&s_.histogram[top - i]);
-    std::int32_t before = low(scan(static_cast<std::uint64_t>(sum)).before);
+    auto before = static_cast<std::int32_t>(scan(static_cast<std::uint32_t>(sum)).before);
     if (before < need && need <= before + sum) {
       int bin = top;
       while (before + g_.load(&s_.histogram[bin]) < need)
@@ -173,7 +176,7 @@ public:
     std::uint64_t mine = 0;
     for (int j = 0; j < N; ++j)
       mine |= static_cast<std::uint64_t>(passing(quads[j])) << 16 * j;
-    Scanned const sum = radix_.scan(mine);
+    auto const sum = radix_.scan(mine);
     std::int32_t arrived = 0;
     for (int j = 0; j < N; ++j)
       arrived += field(sum.total, j);
@@ -185,28 +188,23 @@ public:
       return;
     }
     shrink();
-    for (int j = 0; j < N; ++j)
-      push_one(quads[j]);
+    for (int turn = 0; turn < N; ++turn) {
+      Quad quad;
+      for (int j = 0; j < N; ++j) // indexed by constants only, so that the quads stay in registers
+        quad = j == turn ? quads[j] : quad;
+      push_one(quad);
+    }
   }
 
   /// Calls emit(rank, position, key) for each of the min(k, candidates) winners, ranks ascending with
   /// positions, and returns how many there are.
   template <class Emit>
   HISA_FUNCTION std::int32_t finish(const Emit& emit) {
-    auto const one = [&](std::int32_t rank, const Quad& quad, int i) {
-      emit(rank, quad.position[i], quad.key[i]);
-    };
-    if (count_ > k_) {
-      Source const source{g_, s_, count_};
-      radix_.compact(source, count_, radix_.find_threshold(source, count_, k_), one);
-      return k_;
-    }
+    shrink();
     g_.barrier();
-    for (std::int32_t base = 4 * g_.lane(); base < count_; base += 4 * g_.size()) {
-      Quad const quad = Source{g_, s_, count_}(base);
-      for (int i = 0; i < 4 && base + i < count_; ++i)
-        one(base + i, quad, i);
-    }
+    for (std::int32_t rank = g_.lane(); rank < count_; rank += g_.size())
+      emit(rank, static_cast<std::int32_t>(g_.load(&s_.positions[rank / 4].v[rank % 4])),
+           g_.load(&s_.keys[rank / 4].v[rank % 4]));
     return count_;
   }
 
@@ -256,10 +254,10 @@ private:
         put(at++, quad, i);
   }
   HISA_FUNCTION void push_one(const Quad& quad) {
-    Scanned sum = radix_.scan(static_cast<std::uint64_t>(passing(quad)));
+    auto sum = radix_.scan(static_cast<std::uint32_t>(passing(quad)));
     if (count_ + static_cast<std::int32_t>(sum.total) > Capacity) {
       shrink();
-      sum = radix_.scan(static_cast<std::uint64_t>(passing(quad)));
+      sum = radix_.scan(static_cast<std::uint32_t>(passing(quad)));
     }
     append(quad, count_ + static_cast<std::int32_t>(sum.before));
     count_ += static_cast<std::int32_t>(sum.total);
