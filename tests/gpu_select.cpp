@@ -12,23 +12,25 @@
 #include <vector>
 
 using hisa::gpu::Lockstep;
-using hisa::gpu::Quad;
 
 namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-/// Four scores from `first`; the ones before `begin` are no candidates.
-Quad quad_of(const std::vector<float>& scores, std::size_t first, std::size_t begin = 0) {
-  Quad quad;
-  for (std::size_t i = 0; i < 4 && first + i < scores.size(); ++i) {
-    if (first + i < begin)
-      continue;
-    quad.key[i] = hisa::order_key(scores[first + i]);
-    quad.position[i] = std::int32_t(first + i);
-    quad.present |= 1u << i;
-  }
-  return quad;
+/// A lane's quads of the scores from `base`; those before `begin` are no candidates.
+template <int N>
+hisa::gpu::HeldSource<N> held(const std::vector<float>& scores, std::size_t base,
+                              const Lockstep::Lane& lane, std::size_t begin = 0) {
+  hisa::gpu::HeldSource<N> source{};
+  source.step = 4 * lane.size();
+  source.first = std::int32_t(base) + 4 * lane.lane();
+  for (int j = 0; j < N; ++j)
+    for (int i = 0; i < 4; ++i) {
+      std::size_t const at = std::size_t(source.first + j * source.step + i);
+      if (at >= begin && at < scores.size())
+        source.key[j][i] = hisa::gpu::candidate_key(scores[at]);
+    }
+  return source;
 }
 
 /// The positions that a stream through a buffer of `Capacity` selects.
@@ -41,15 +43,11 @@ std::vector<std::int64_t> stream(const std::vector<float>& scores, int k, int la
   Lockstep machine(lanes, skipped);
   machine.run([&](const Lockstep::Lane& lane) {
     hisa::gpu::StreamSelect<Lockstep::Lane, Capacity> select(lane, *storage, k);
-    for (std::size_t base = 0; base < scores.size(); base += std::size_t(4 * N * lanes)) {
-      Quad quads[N];
-      for (int j = 0; j < N; ++j)
-        quads[j] = quad_of(scores, base + std::size_t(4 * (j * lanes + lane.lane())));
-      select.push(quads);
-    }
+    for (std::size_t base = 0; base < scores.size(); base += std::size_t(4 * N * lanes))
+      select.push(held<N>(scores, base, lane));
     std::int32_t const n = select.finish([&](std::int32_t rank, std::int32_t position,
                                              std::uint32_t key) {
-      REQUIRE(key == hisa::order_key(scores[std::size_t(position)]));
+      REQUIRE(key == hisa::gpu::candidate_key(scores[std::size_t(position)]));
       chosen.at(std::size_t(rank)) = position;
     });
     if (lane.lane() == 0)
@@ -105,6 +103,41 @@ TEST_CASE("streamed selection is exact on adversarial rows") {
       }
 }
 
+/// The positions selected from registers.
+std::vector<std::int64_t> from_registers(const std::vector<float>& scores, int k, int skipped = -1,
+                                         int* barriers = nullptr) {
+  auto storage = std::make_unique<hisa::gpu::StreamStorage<512>>();
+  std::vector<std::int64_t> chosen(std::size_t(k), -1);
+  Lockstep machine(64, skipped);
+  machine.run([&](const Lockstep::Lane& lane) {
+    hisa::gpu::select_held(lane, *storage, held<2>(scores, 0, lane), std::int32_t(scores.size()), k,
+                           [&](std::int32_t rank, std::int32_t position) {
+                             chosen.at(std::size_t(rank)) = position;
+                           });
+  });
+  if (barriers != nullptr)
+    *barriers = machine.barriers();
+  chosen.resize(std::min(chosen.size(), scores.size()));
+  return chosen;
+}
+
+TEST_CASE("selection from registers is exact on adversarial rows") {
+  for (std::size_t n : {0, 1, 31, 100, 255, 257, 511, 512})
+    for (const std::vector<float>& scores : adversarial(n))
+      for (int k : {1, 7, 100, 256, 500})
+        CHECK(from_registers(scores, k) == hisa::reference::select(scores, k));
+}
+
+TEST_CASE("every barrier of the selection from registers is needed") {
+  std::vector<float> const scores = adversarial(512)[6];
+  int barriers = 0;
+  from_registers(scores, 100, -1, &barriers);
+  for (int skipped = 0; skipped < barriers; ++skipped) {
+    INFO("without barrier " << skipped);
+    CHECK_THROWS_AS(from_registers(scores, 100, skipped), hisa::gpu::lockstep_error);
+  }
+}
+
 TEST_CASE("n from k to 2k") {
   for (int n = 120; n <= 240; n += 5)
     CHECK(stream<512, 1>(normal(std::size_t(n), unsigned(n)), 120, 32) ==
@@ -129,8 +162,7 @@ TEST_CASE("every barrier is needed where nothing has to be decided") {
     Lockstep machine(32, skipped);
     machine.run([&](const Lockstep::Lane& lane) {
       hisa::gpu::StreamSelect<Lockstep::Lane, 512> select(lane, *storage, 100);
-      Quad const quads[] = {quad_of(scores, std::size_t(4 * lane.lane()), 2)};
-      select.push(quads);
+      select.push(held<1>(scores, 0, lane, 2));
       std::int32_t const n =
           select.finish([&](std::int32_t rank, std::int32_t position, std::uint32_t) {
             REQUIRE(position == rank + 2);

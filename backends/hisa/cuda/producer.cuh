@@ -12,6 +12,7 @@ namespace cuda {
 /// How the scoring kernel runs.
 struct ScorePolicy {
   static constexpr int consumers = 3; ///< warpgroups
+  static constexpr int producers = 4; ///< warps, which take the tiles in turn
   static constexpr int tiles = 15;    ///< buffers of the ring
   static constexpr int items = 2;     ///< buffers of queries
   static constexpr int threads = 128 * (1 + consumers);
@@ -42,7 +43,7 @@ struct ScoreStorage {
   RingBarriers<P::items> item_ring;
 };
 
-/// Role of one warp.
+/// Role of each warp of the last warpgroup. The first of them brings the queries too.
 template <int Heads>
 class Producer {
 public:
@@ -51,22 +52,25 @@ public:
 
   __device__ Producer(const ScoreTask& task, Storage& s)
       : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
-        log2_(task.pieces.piece_log2), pieces_log2_(task.pieces.pieces_log2()),
-        listed_(task.pieces.rows != nullptr) {}
+        turn_(static_cast<int>(threadIdx.x) / 32 % P::producers), leads_(turn_ == 0), log2_(task.pieces.piece_log2), pieces_log2_(task.pieces.pieces_log2()),
+        listed_(task.pieces.rows != nullptr) {
+    tile_.advance(turn_);
+  }
 
   __device__ void run() {
     std::int64_t const items = task_.groups() * task_.splits;
     for (std::int64_t item = blockIdx.x; item < items; item += gridDim.x) {
       group_ = item / task_.splits;
-      item_.wait_empty(s_.item_ring);
       find_tiles(static_cast<int>(item % task_.splits));
-      copy_queries();
+      if (leads_)
+        copy_queries();
       fetched_ = first_ << pieces_log2_;
       if (listed_)
         next_rows_ = fetch_rows(fetched_);
-      for (int tile = first_; tile < end_; ++tile)
+      int tile = first_ + turn_;
+      for (; tile < end_; tile += P::producers)
         copy_tile(tile);
-      item_.advance();
+      turn_ = tile - end_; // the turns go on in the next item
     }
     wait_copies(); // a CTA's memory must outlive its copies
   }
@@ -77,7 +81,10 @@ public:
 private:
   const ScoreTask& task_;
   Storage& s_;
-  int lane_, log2_, pieces_log2_;
+  int lane_;
+  int turn_; ///< tiles until this warp's next one
+  bool leads_;
+  int log2_, pieces_log2_;
   bool listed_;
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
@@ -114,6 +121,7 @@ private:
   }
 
   __device__ void copy_queries() {
+    item_.wait_empty(s_.item_ring);
     ItemBuffer<Heads>& item = s_.items[item_.buffer];
     Barrier& full = s_.item_ring.full[item_.buffer];
     std::int64_t const first = task_.level.first + group_ * group_queries;
@@ -132,6 +140,7 @@ private:
                  full);
     }
     full.arrive_after_copies();
+    item_.advance();
   }
 
   /// The first rows of 32 listed pieces, one a lane.
@@ -164,7 +173,7 @@ private:
       copy_4(&s_.scales[tile_.buffer][r], task_.scales + min(row, task_.last_row));
     }
     full.arrive_after_copies();
-    tile_.advance();
+    tile_.advance(P::producers);
   }
 
   /// The first row of a tile's i-th piece. All lanes call it.

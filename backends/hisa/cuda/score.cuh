@@ -3,7 +3,7 @@
 /// The scoring kernel of sm_90a: one kernel for pooled rows and tokens, all rows or listed ones.
 ///
 /// A CTA works on *items*, a group of four neighbouring queries and a range of key tiles each.
-///   1. The producer warp has the copy engine bring an item's queries to shared memory, then, tile by
+///   1. Producer warps have the copy engine bring an item's queries to shared memory, then, tile by
 ///      tile, 64 keys with their scales and positions into a ring.
 ///   2. Three consumer warpgroups take the tiles in turn. Each holds the head weights of the four
 ///      queries in registers and loads a tile's keys into registers;
@@ -172,8 +172,7 @@ __global__ void __launch_bounds__(ScorePolicy::threads, 1)
     Consumer<Heads>(task, storage).run();
   } else {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(ScorePolicy::producer_registers));
-    if (threadIdx.x < 128 * ScorePolicy::consumers + 32)
-      Producer<Heads>(task, storage).run();
+    Producer<Heads>(task, storage).run();
   }
 #endif
 }

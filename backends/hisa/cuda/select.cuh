@@ -56,11 +56,9 @@ struct Field {
         hidden{-1, -1} {}
 };
 
-/// Four scores of a row from position `base`, a multiple of 4.
-__device__ inline gpu::Quad load_quad(const float* row, std::int32_t base, const Field& field) {
-  gpu::Quad quad;
-  if (base >= field.end)
-    return quad;
+/// The keys of four scores of a row from position `base`, a multiple of 4.
+__device__ inline void load_keys(std::uint32_t (&key)[4], const float* row, std::int32_t base,
+                                 const Field& field) {
   float scores[4] = {};
   if (base + 4 <= field.end && reinterpret_cast<std::uintptr_t>(row + base) % 16 == 0) {
     auto const four = *reinterpret_cast<const float4*>(row + base);
@@ -74,11 +72,9 @@ __device__ inline gpu::Quad load_quad(const float* row, std::int32_t base, const
   for (int i = 0; i < 4; ++i) {
     std::int32_t const position = base + i;
     bool const hidden = position == field.hidden[0] || position == field.hidden[1];
-    quad.key[i] = order_key(hidden ? -INFINITY : scores[i]);
-    quad.position[i] = position;
-    quad.present |= unsigned(position >= field.first && position < field.end) << i;
+    bool const competes = position >= field.first && position < field.end;
+    key[i] = competes ? gpu::candidate_key(hidden ? -INFINITY : scores[i]) : 0;
   }
-  return quad;
 }
 
 /// The winners of a contest: emit(rank, position) for each, ranks ascending with positions.
@@ -86,16 +82,21 @@ __device__ inline gpu::Quad load_quad(const float* row, std::int32_t base, const
 template <int N, int Capacity, class G, class Emit>
 __device__ void choose(const G& g, gpu::StreamStorage<Capacity>& storage, const float* row,
                        const Field& field, std::int64_t need, const Emit& emit) {
-  gpu::StreamSelect<G, Capacity> select(g, storage, static_cast<std::int32_t>(need));
-  std::int32_t const step = 4 * g.size();
-  for (std::int32_t base = field.first / 4 * 4; base < field.end; base += N * step) {
-    gpu::Quad quads[N];
+  auto const k = static_cast<std::int32_t>(need);
+  std::int32_t const step = 4 * g.size(), begin = field.first / 4 * 4;
+  gpu::HeldSource<N> held;
+  held.step = step;
+  gpu::StreamSelect<G, Capacity> stream(g, storage, k);
+  for (std::int32_t base = begin; base < field.end; base += N * step) {
+    held.first = base + 4 * g.lane();
 #pragma unroll
     for (int j = 0; j < N; ++j)
-      quads[j] = load_quad(row, base + j * step + 4 * g.lane(), field);
-    select.push(quads);
+      load_keys(held.key[j], row, held.first + j * step, field);
+    if (field.end - begin <= N * step)
+      return gpu::select_held(g, storage, held, field.end - field.first, k, emit);
+    stream.push(held);
   }
-  select.finish([&](std::int32_t rank, std::int32_t position, std::uint32_t) {
+  stream.finish([&](std::int32_t rank, std::int32_t position, std::uint32_t) {
     emit(rank, position);
   });
 }

@@ -11,6 +11,13 @@
 #include <concepts>
 #include <cstdint>
 
+/// Before a loop whose array indices must become constants in device code.
+#if defined(__CUDACC__) || defined(__HIPCC__)
+#define HISA_UNROLL _Pragma("unroll")
+#else
+#define HISA_UNROLL
+#endif
+
 HISA_NAMESPACE_BEGIN
 namespace gpu {
 

@@ -17,11 +17,13 @@
 HISA_NAMESPACE_BEGIN
 namespace gpu {
 
-/// Four candidates at consecutive positions, as one lane holds them.
+/// The key of a candidate: larger precedes. 0 is no candidate at all, and never selected.
+HISA_FUNCTION inline std::uint32_t candidate_key(float score) { return order_key(score) + 1; }
+
+/// Four candidates as one lane holds them.
 struct Quad {
   std::uint32_t key[4] = {};
   std::int32_t position[4] = {};
-  unsigned present = 0; ///< bit i: candidate i is one
 };
 
 /// Which candidates win: keys above `key`, and the first `ties` of those that equal it.
@@ -39,21 +41,22 @@ struct RadixStorage {
   std::int32_t need; ///< candidates still to be taken in it
 };
 
-/// Radix select by the lanes of `g` over anything that hands out quads: `source(i)` is the lane's
-/// quad of the candidates i .. i + 3.
+/// Radix select by the lanes of `g` over a source of candidates in rounds: `source.rounds()` of them,
+/// `source.quad(r)` the lane's four of round r. Positions ascend within a quad, then with the lane,
+/// then with the round.
 template <Group G>
 class Radix {
 public:
   HISA_FUNCTION Radix(const G& g, RadixStorage& storage) : g_(g), s_(storage) {}
 
-  /// The threshold of the `k` best of `n` candidates, n > k >= 1.
+  /// The threshold of the `k` best of more than k candidates, k >= 1.
   template <class Source>
-  HISA_FUNCTION Threshold find_threshold(const Source& source, std::int64_t n, std::int32_t k) {
+  HISA_FUNCTION Threshold find_threshold(const Source& source, std::int32_t k) {
     Threshold t{0, k};
     std::uint32_t known = 0; // mask of the leading digits that t.key holds
     for (int digit = 0; digit < 3; ++digit) { // of 11, 11 and 10 bits
       int const shift = digit == 2 ? 0 : 21 - 11 * digit;
-      count_digit(source, n, t.key, known, shift, digit == 2 ? 0x3ffu : 0x7ffu);
+      count_digit(source, t.key, known, shift, digit == 2 ? 0x3ffu : 0x7ffu);
       choose_bin(t.ties);
       t.key |= static_cast<std::uint32_t>(g_.load(&s_.bin)) << shift;
       t.ties = g_.load(&s_.need);
@@ -66,19 +69,19 @@ public:
   /// after all lanes have read the quads of its round, and never exceeds the winner's index in the
   /// source, so `emit` may write the source.
   template <class Source, class Emit>
-  HISA_FUNCTION void compact(const Source& source, std::int64_t n, Threshold t, const Emit& emit) {
+  HISA_FUNCTION void compact(const Source& source, Threshold t, const Emit& emit) {
     std::int32_t above = 0, equal = 0; // winners-to-be in the rounds before
-    for (std::int64_t base = 0; base < n; base += 4 * g_.size()) {
-      Quad const quad = source(base + 4 * g_.lane());
+    HISA_UNROLL
+    for (int round = 0; round < source.rounds(); ++round) {
+      Quad const quad = source.quad(round);
       std::uint32_t mine = 0; // a round's counts fit 16 bits each
+      HISA_UNROLL
       for (int i = 0; i < 4; ++i)
-        if (quad.present >> i & 1)
-          mine += quad.key[i] > t.key ? 0x10000u : quad.key[i] == t.key;
+        mine += quad.key[i] > t.key ? 0x10000u : quad.key[i] == t.key;
       auto const sum = scan(mine);
       std::int32_t a = above + high(sum.before), e = equal + low(sum.before);
+      HISA_UNROLL
       for (int i = 0; i < 4; ++i) {
-        if (!(quad.present >> i & 1))
-          continue;
         bool const wins = quad.key[i] > t.key || (quad.key[i] == t.key && e < t.ties);
         if (wins)
           emit(a + (e < t.ties ? e : t.ties), quad, i);
@@ -109,15 +112,17 @@ private:
 
   /// Step 1.
   template <class Source>
-  HISA_FUNCTION void count_digit(const Source& source, std::int64_t n, std::uint32_t prefix,
-                                 std::uint32_t known, int shift, std::uint32_t mask) {
+  HISA_FUNCTION void count_digit(const Source& source, std::uint32_t prefix, std::uint32_t known,
+                                 int shift, std::uint32_t mask) {
     for (int bin = g_.lane(); bin < RadixStorage::bins; bin += g_.size())
       g_.store(&s_.histogram[bin], 0);
     g_.barrier();
-    for (std::int64_t base = 0; base < n; base += 4 * g_.size()) {
-      Quad const quad = source(base + 4 * g_.lane());
-      for (int i = 0; i < 4; ++i)
-        if ((quad.present >> i & 1) && (quad.key[i] & known) == prefix)
+    HISA_UNROLL
+    for (int round = 0; round < source.rounds(); ++round) {
+      Quad const quad = source.quad(round);
+      HISA_UNROLL
+      for (int i = 0; i < 4; ++i) // what is no candidate has the least key and harms nobody
+        if ((quad.key[i] & known) == prefix && quad.key[i] != 0)
           g_.add(&s_.histogram[quad.key[i] >> shift & mask], 1);
     }
     g_.barrier();
@@ -129,6 +134,7 @@ private:
     int const mine = RadixStorage::bins / g_.size();
     int const top = RadixStorage::bins - 1 - g_.lane() * mine;
     std::int32_t sum = 0;
+    HISA_UNROLL
     for (int i = 0; i < mine; ++i)
       sum += g_.load(&s_.histogram[top - i]);
     auto before = static_cast<std::int32_t>(scan(static_cast<std::uint32_t>(sum)).before);
@@ -155,6 +161,28 @@ struct StreamStorage {
   RadixStorage radix;
 };
 
+/// `N` quads in a lane's registers as a source: candidates base + 4 (round * size + lane) and on.
+template <int N>
+struct HeldSource {
+  std::uint32_t key[N][4];
+  std::int32_t first; ///< position of the lane's first candidate
+  std::int32_t step;  ///< from one round to the next
+
+  HISA_FUNCTION static constexpr int rounds() { return N; }
+  HISA_FUNCTION Quad quad(int round) const {
+    Quad q;
+    HISA_UNROLL
+    for (int j = 0; j < N; ++j) // indexed by constants only, so that the keys stay in registers
+      HISA_UNROLL
+      for (int i = 0; i < 4; ++i)
+        q.key[i] = j == round ? key[j][i] : q.key[i];
+    HISA_UNROLL
+    for (int i = 0; i < 4; ++i)
+      q.position[i] = first + round * step + i;
+    return q;
+  }
+};
+
 /// The k best of candidates that arrive in ascending order of position. All lanes of the group make
 /// one each over the same storage and call the members together.
 template <Group G, int Capacity>
@@ -168,32 +196,31 @@ public:
 
   HISA_FUNCTION static constexpr std::int32_t max_k(int size) { return Capacity - 4 * size; }
 
-  /// Takes N quads from each lane: quad j of lane l stands before quad j of lane l + 1, and before
-  /// quad j + 1 of all lanes.
+  /// Takes N quads from each lane, behind all that were taken before.
   template <int N>
-  HISA_FUNCTION void push(const Quad (&quads)[N]) {
+  HISA_FUNCTION void push(const HeldSource<N>& quads) {
     static_assert(N <= 4, "four counts are scanned as one number");
     std::uint64_t mine = 0;
+    HISA_UNROLL
     for (int j = 0; j < N; ++j)
-      mine |= static_cast<std::uint64_t>(passing(quads[j])) << 16 * j;
+      mine |= static_cast<std::uint64_t>(passing(quads.quad(j))) << 16 * j;
     auto const sum = radix_.scan(mine);
     std::int32_t arrived = 0;
+    HISA_UNROLL
     for (int j = 0; j < N; ++j)
       arrived += field(sum.total, j);
     if (count_ + arrived <= Capacity) {
+      HISA_UNROLL
       for (int j = 0; j < N; ++j) {
-        append(quads[j], count_ + field(sum.before, j));
+        append(quads.quad(j), count_ + field(sum.before, j));
         count_ += field(sum.total, j);
       }
       return;
     }
     shrink();
-    for (int turn = 0; turn < N; ++turn) {
-      Quad quad;
-      for (int j = 0; j < N; ++j) // indexed by constants only, so that the quads stay in registers
-        quad = j == turn ? quads[j] : quad;
-      push_one(quad);
-    }
+    HISA_UNROLL
+    for (int j = 0; j < N; ++j)
+      push_one(quads.quad(j));
   }
 
   /// Calls emit(rank, position, key) for each of the min(k, candidates) winners, ranks ascending with
@@ -214,17 +241,19 @@ private:
     const G& g;
     Storage& s;
     std::int32_t count;
-    HISA_FUNCTION Quad operator()(std::int64_t i) const {
-      Quad quad;
+    HISA_FUNCTION int rounds() const { return (count + 4 * g.size() - 1) / (4 * g.size()); }
+    HISA_FUNCTION Quad quad(int round) const {
+      std::int32_t const i = 4 * (round * g.size() + g.lane());
+      Quad q;
       if (i >= count)
-        return quad;
+        return q;
       auto const keys = g.load(&s.keys[i / 4]), positions = g.load(&s.positions[i / 4]);
+      HISA_UNROLL
       for (int j = 0; j < 4; ++j) {
-        quad.key[j] = keys.v[j];
-        quad.position[j] = static_cast<std::int32_t>(positions.v[j]);
-        quad.present |= unsigned(i + j < count) << j;
+        q.key[j] = i + j < count ? keys.v[j] : 0;
+        q.position[j] = static_cast<std::int32_t>(positions.v[j]);
       }
-      return quad;
+      return q;
     }
   };
 
@@ -233,15 +262,16 @@ private:
   Radix<G> radix_;
   std::int32_t k_;
   std::int32_t count_ = 0;
-  std::uint32_t least_ = 0; ///< candidates with a smaller key are dropped
+  std::uint32_t least_ = 1; ///< candidates with a smaller key are dropped
 
   HISA_FUNCTION static std::int32_t field(std::uint64_t packed, int j) {
     return static_cast<std::int32_t>(packed >> 16 * j & 0xffff);
   }
   HISA_FUNCTION int passing(const Quad& quad) const {
     int count = 0;
+    HISA_UNROLL
     for (int i = 0; i < 4; ++i)
-      count += (quad.present >> i & 1) && quad.key[i] >= least_;
+      count += quad.key[i] >= least_;
     return count;
   }
   HISA_FUNCTION void put(std::int32_t at, const Quad& quad, int i) const {
@@ -249,8 +279,9 @@ private:
     g_.store(&s_.positions[at / 4].v[at % 4], static_cast<std::uint32_t>(quad.position[i]));
   }
   HISA_FUNCTION void append(const Quad& quad, std::int32_t at) const {
+    HISA_UNROLL
     for (int i = 0; i < 4; ++i)
-      if ((quad.present >> i & 1) && quad.key[i] >= least_)
+      if (quad.key[i] >= least_)
         put(at++, quad, i);
   }
   HISA_FUNCTION void push_one(const Quad& quad) {
@@ -267,13 +298,33 @@ private:
     if (count_ <= k_)
       return;
     Source const source{g_, s_, count_};
-    Threshold const t = radix_.find_threshold(source, count_, k_);
-    radix_.compact(source, count_, t,
+    Threshold const t = radix_.find_threshold(source, k_);
+    radix_.compact(source, t,
                    [&](std::int32_t rank, const Quad& quad, int i) { put(rank, quad, i); });
     count_ = k_;
     least_ = t.key + 1;
   }
 };
+
+/// The k best of candidates that fit the group's registers: emit(rank, position) for each, ranks
+/// ascending with positions. Shares a StreamSelect's storage. All lanes call it.
+template <Group G, int Capacity, int N, class Emit>
+HISA_FUNCTION void select_held(const G& g, StreamStorage<Capacity>& storage,
+                               const HeldSource<N>& source, std::int32_t candidates,
+                               std::int32_t k, const Emit& emit) {
+  Radix<G> radix(g, storage.radix);
+  std::int32_t const count = candidates < k ? candidates : k;
+  Threshold const t = candidates > k ? radix.find_threshold(source, k) : Threshold{};
+  auto const winner = [&](std::int32_t rank) {
+    return &storage.positions[rank / 4].v[rank % 4];
+  };
+  radix.compact(source, t, [&](std::int32_t rank, const Quad& quad, int i) {
+    g.store(winner(rank), static_cast<std::uint32_t>(quad.position[i]));
+  });
+  g.barrier();
+  for (std::int32_t rank = g.lane(); rank < count; rank += g.size())
+    emit(rank, static_cast<std::int32_t>(g.load(winner(rank))));
+}
 
 } // namespace gpu
 HISA_NAMESPACE_END
