@@ -17,24 +17,22 @@ namespace {
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-/// A lane's quads of the scores from `base`; those before `begin` are no candidates.
-template <int N>
-hisa::gpu::HeldSource<N> held(const std::vector<float>& scores, std::size_t base,
-                              const Lockstep::Lane& lane, std::size_t begin = 0) {
-  hisa::gpu::HeldSource<N> source{};
-  source.step = 4 * lane.size();
-  source.first = std::int32_t(base) + 4 * lane.lane();
-  for (int j = 0; j < N; ++j)
-    for (int i = 0; i < 4; ++i) {
-      std::size_t const at = std::size_t(source.first + j * source.step + i);
-      if (at >= begin && at < scores.size())
-        source.key[j][i] = hisa::gpu::candidate_key(scores[at]);
-    }
-  return source;
+/// A lane's share of the scores from `base`; those before `begin` are no candidates.
+template <int Width>
+hisa::gpu::Held<Width> held(const std::vector<float>& scores, std::size_t base,
+                            const Lockstep::Lane& lane, std::size_t begin = 0) {
+  hisa::gpu::Held<Width> share;
+  share.first = std::int32_t(base) + Width * lane.lane();
+  for (int i = 0; i < Width; ++i) {
+    std::size_t const at = std::size_t(share.first + i);
+    if (at >= begin && at < scores.size())
+      share.key[i] = hisa::gpu::candidate_key(scores[at]);
+  }
+  return share;
 }
 
 /// The positions that a stream through a buffer of `Capacity` selects.
-template <int Capacity, int N>
+template <int Capacity, int Width>
 std::vector<std::int64_t> stream(const std::vector<float>& scores, int k, int lanes,
                                  int skipped = -1, int* barriers = nullptr) {
   auto storage = std::make_unique<hisa::gpu::StreamStorage<Capacity>>();
@@ -43,8 +41,8 @@ std::vector<std::int64_t> stream(const std::vector<float>& scores, int k, int la
   Lockstep machine(lanes, skipped);
   machine.run([&](const Lockstep::Lane& lane) {
     hisa::gpu::StreamSelect<Lockstep::Lane, Capacity> select(lane, *storage, k);
-    for (std::size_t base = 0; base < scores.size(); base += std::size_t(4 * N * lanes))
-      select.push(held<N>(scores, base, lane));
+    for (std::size_t base = 0; base < scores.size(); base += std::size_t(Width * lanes))
+      select.push(held<Width>(scores, base, lane));
     std::int32_t const n = select.finish([&](std::int32_t rank, std::int32_t position,
                                              std::uint32_t key) {
       REQUIRE(key == hisa::gpu::candidate_key(scores[std::size_t(position)]));
@@ -98,8 +96,8 @@ TEST_CASE("streamed selection is exact on adversarial rows") {
       for (int k : {1, 7, 100, 127, 256}) {
         INFO("n = " << n << ", k = " << k);
         auto const expected = hisa::reference::select(scores, k);
-        CHECK(stream<512, 2>(scores, k, 64) == expected);
-        CHECK(stream<512, 4>(scores, k, 32) == expected);
+        CHECK(stream<512, 4>(scores, k, 64) == expected);
+        CHECK(stream<512, 8>(scores, k, 32) == expected);
       }
 }
 
@@ -110,7 +108,7 @@ std::vector<std::int64_t> from_registers(const std::vector<float>& scores, int k
   std::vector<std::int64_t> chosen(std::size_t(k), -1);
   Lockstep machine(64, skipped);
   machine.run([&](const Lockstep::Lane& lane) {
-    hisa::gpu::select_held(lane, *storage, held<2>(scores, 0, lane), std::int32_t(scores.size()), k,
+    hisa::gpu::select_held(lane, *storage, held<8>(scores, 0, lane), std::int32_t(scores.size()), k,
                            [&](std::int32_t rank, std::int32_t position) {
                              chosen.at(std::size_t(rank)) = position;
                            });
@@ -140,18 +138,18 @@ TEST_CASE("every barrier of the selection from registers is needed") {
 
 TEST_CASE("n from k to 2k") {
   for (int n = 120; n <= 240; n += 5)
-    CHECK(stream<512, 1>(normal(std::size_t(n), unsigned(n)), 120, 32) ==
+    CHECK(stream<512, 4>(normal(std::size_t(n), unsigned(n)), 120, 32) ==
           hisa::reference::select(normal(std::size_t(n), unsigned(n)), 120));
 }
 
 TEST_CASE("every barrier of the selection is needed") {
   std::vector<float> const scores = adversarial(1500)[1]; // ascending: compacts again and again
   int barriers = 0;
-  stream<512, 2>(scores, 100, 64, -1, &barriers);
+  stream<512, 4>(scores, 100, 64, -1, &barriers);
   REQUIRE(barriers > 50);
   for (int skipped = 0; skipped < barriers; ++skipped) {
     INFO("without barrier " << skipped);
-    CHECK_THROWS_AS((stream<512, 2>(scores, 100, 64, skipped)), hisa::gpu::lockstep_error);
+    CHECK_THROWS_AS((stream<512, 4>(scores, 100, 64, skipped)), hisa::gpu::lockstep_error);
   }
 }
 
@@ -162,7 +160,7 @@ TEST_CASE("every barrier is needed where nothing has to be decided") {
     Lockstep machine(32, skipped);
     machine.run([&](const Lockstep::Lane& lane) {
       hisa::gpu::StreamSelect<Lockstep::Lane, 512> select(lane, *storage, 100);
-      select.push(held<1>(scores, 0, lane, 2));
+      select.push(held<4>(scores, 0, lane, 2));
       std::int32_t const n =
           select.finish([&](std::int32_t rank, std::int32_t position, std::uint32_t) {
             REQUIRE(position == rank + 2);

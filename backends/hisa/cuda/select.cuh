@@ -57,10 +57,11 @@ struct Field {
 };
 
 /// The keys of four scores of a row from position `base`, a multiple of 4.
-__device__ inline void load_keys(std::uint32_t (&key)[4], const float* row, std::int32_t base,
+__device__ inline void load_keys(std::uint32_t* key, const float* row, std::int32_t base,
                                  const Field& field) {
   float scores[4] = {};
-  if (base + 4 <= field.end && reinterpret_cast<std::uintptr_t>(row + base) % 16 == 0) {
+  bool const inside = base >= field.first && base + 4 <= field.end;
+  if (inside && reinterpret_cast<std::uintptr_t>(row + base) % 16 == 0) {
     auto const four = *reinterpret_cast<const float4*>(row + base);
     scores[0] = four.x, scores[1] = four.y, scores[2] = four.z, scores[3] = four.w;
   } else {
@@ -69,33 +70,50 @@ __device__ inline void load_keys(std::uint32_t (&key)[4], const float* row, std:
       scores[i] = base + i < field.end ? row[base + i] : 0.0f;
   }
 #pragma unroll
+  for (int i = 0; i < 4; ++i)
+    key[i] = gpu::candidate_key(scores[i]);
+  if (inside && field.hidden[0] < 0 && field.hidden[1] < 0)
+    return;
+#pragma unroll
   for (int i = 0; i < 4; ++i) {
     std::int32_t const position = base + i;
-    bool const hidden = position == field.hidden[0] || position == field.hidden[1];
-    bool const competes = position >= field.first && position < field.end;
-    key[i] = competes ? gpu::candidate_key(hidden ? -INFINITY : scores[i]) : 0;
+    if (position == field.hidden[0] || position == field.hidden[1])
+      key[i] = gpu::candidate_key(-INFINITY);
+    if (position < field.first || position >= field.end)
+      key[i] = 0;
   }
 }
 
 /// The winners of a contest: emit(rank, position) for each, ranks ascending with positions.
-/// @tparam N  quads that a lane takes at a time
-template <int N, int Capacity, class G, class Emit>
+/// @tparam Width  scores that a lane takes at a time
+template <int Width, int Capacity, class G, class Emit>
 __device__ void choose(const G& g, gpu::StreamStorage<Capacity>& storage, const float* row,
                        const Field& field, std::int64_t need, const Emit& emit) {
   auto const k = static_cast<std::int32_t>(need);
-  std::int32_t const step = 4 * g.size(), begin = field.first / 4 * 4;
-  gpu::HeldSource<N> held;
-  held.step = step;
-  gpu::StreamSelect<G, Capacity> stream(g, storage, k);
-  for (std::int32_t base = begin; base < field.end; base += N * step) {
-    held.first = base + 4 * g.lane();
+  std::int32_t const begin = field.first / 4 * 4;
+  if (field.end - begin <= Width * g.size()) {
+    gpu::Held<Width> all;
+    all.first = begin + Width * g.lane();
 #pragma unroll
-    for (int j = 0; j < N; ++j)
-      load_keys(held.key[j], row, held.first + j * step, field);
-    if (field.end - begin <= N * step)
-      return gpu::select_held(g, storage, held, field.end - field.first, k, emit);
-    stream.push(held);
+    for (int i = 0; i < Width; i += 4)
+      load_keys(all.key + i, row, all.first + i, field);
+    gpu::select_held(g, storage, all, field.end - field.first, k, emit);
+    return;
   }
+  gpu::StreamSelect<G, Capacity> stream(g, storage, k);
+  auto const push = [&]<int W>(std::int32_t base, gpu::Held<W> held) {
+    held.first = base + W * g.lane();
+#pragma unroll
+    for (int i = 0; i < W; i += 4)
+      load_keys(held.key + i, row, held.first + i, field);
+    stream.push(held);
+  };
+  if (k <= Capacity - 8 * g.size())
+    for (std::int32_t base = begin; base < field.end; base += 8 * g.size())
+      push(base, gpu::Held<8>{});
+  else
+    for (std::int32_t base = begin; base < field.end; base += 4 * g.size())
+      push(base, gpu::Held<4>{});
   stream.finish([&](std::int32_t rank, std::int32_t position, std::uint32_t) {
     emit(rank, position);
   });
@@ -151,7 +169,7 @@ __device__ void keep_blocks(const KeepTask& task, std::int64_t i,
       field.hidden[0] = v.covers(c.row(0), level.block_size) ? -1 : 0;
       field.hidden[1] = v.covers(c.row(end), level.block_size) ? -1 : end;
     }
-    choose<2>(g, storage, task.scores.values + i * task.scores.pitch, field, contest.need, emit);
+    choose<8>(g, storage, task.scores.values + i * task.scores.pitch, field, contest.need, emit);
   } else {
     for (std::int64_t p = g.lane(); p < contest.winners(); p += g.size())
       put(p + contest.takes_first, contest.first + p);
@@ -173,28 +191,33 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group,
   const PieceLists& pieces = task.pieces;
   int const ratio = static_cast<int>(task.level.block_size / task.next.block_size);
   int const of_block = ratio >> pieces.piece_log2;
-  std::int32_t counts[group_queries] = {};
-  std::int32_t origin[group_queries] = {}, skip[group_queries] = {};
-  for (int q = 0; q < group_queries; ++q) {
-    std::int64_t const i = group * group_queries + q;
-    if (i >= task.level.count)
-      continue;
-    Visible const v = task.next.visible(i);
-    Candidates const c = task.next.candidates(v, i);
-    bool const scored = task.next.must_score(task.next.contest(c, v));
-    counts[q] = scored ? task.counts[i] : 0;
-    origin[q] = static_cast<std::int32_t>(task.next.origin(v));
-    skip[q] = static_cast<std::int32_t>(c.skip);
+  Group const g;
+  __shared__ std::int32_t counts_of[group_queries], origins[group_queries], skips[group_queries];
+  if (g.lane() < group_queries) {
+    std::int64_t const i = group * group_queries + g.lane();
+    std::int32_t count = 0;
+    if (i < task.level.count) {
+      Visible const v = task.next.visible(i);
+      Candidates const c = task.next.candidates(v, i);
+      count = task.next.must_score(task.next.contest(c, v)) ? task.counts[i] : 0;
+      origins[g.lane()] = static_cast<std::int32_t>(task.next.origin(v));
+      skips[g.lane()] = static_cast<std::int32_t>(c.skip);
+    }
+    counts_of[g.lane()] = count;
   }
+  g.barrier();
+  std::int32_t counts[group_queries];
+  for (int q = 0; q < group_queries; ++q)
+    counts[q] = counts_of[q];
 
   // 1. Blocks become rows of the level's buffer, so that equal rows are equal keys.
   std::int32_t* const rows = pieces.rows + group * pieces.pitch;
   Positions* const positions = pieces.positions + group * pieces.pitch;
-  gpu::ListUnion<Group, group_queries, KeepPolicy<Capacity>::listed> joined(Group{}, s);
+  gpu::ListUnion<Group, group_queries, KeepPolicy<Capacity>::listed> joined(g, s);
   std::int32_t const blocks = joined.build(
       counts,
       [&](int q, std::int32_t e) {
-        return origin[q] + task.blocks[(group * group_queries + q) * task.pitch + e] * ratio;
+        return origins[q] + task.blocks[(group * group_queries + q) * task.pitch + e] * ratio;
       },
       [&](std::int32_t rank, const auto& entry) {
         for (int j = 0; j < of_block; ++j) {
@@ -203,7 +226,7 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group,
           Positions p;
           for (int q = 0; q < group_queries; ++q)
             p.of[q] = entry.index[q] < 0 ? Positions::absent
-                                         : entry.index[q] * ratio - skip[q] + offset;
+                                         : entry.index[q] * ratio - skips[q] + offset;
           positions[at] = p;
         }
       });
@@ -211,7 +234,6 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group,
   // 2. Absent pieces fill the last tile.
   int const of_tile = 1 << pieces.pieces_log2();
   std::int32_t const used = blocks * of_block, all = (used + of_tile - 1) / of_tile * of_tile;
-  Group const g;
   if (used + g.lane() < all) {
     rows[used + g.lane()] = 0;
     positions[used + g.lane()] = {Positions::absent, Positions::absent, Positions::absent,
@@ -276,7 +298,7 @@ __global__ void __launch_bounds__(Threads, 2) token_kernel(const __grid_constant
 
   // 1. The winners, in ascending order.
   if (!contest.decided())
-    choose<4>(g, storage, row, Field(contest), contest.need, emit);
+    choose<16>(g, storage, row, Field(contest), contest.need, emit);
   else
     for (std::int32_t p = g.lane(); p < contest.winners(); p += g.size())
       emit(p, p);
@@ -312,7 +334,7 @@ __global__ void __launch_bounds__(Threads, 2) topk_kernel(const __grid_constant_
   contest.end = task.lengths == nullptr ? task.columns
                                         : detail::clamp(task.lengths[i], 0, task.columns);
   contest.need = task.topk;
-  choose<4>(g, storage, row, Field(contest), contest.need,
+  choose<16>(g, storage, row, Field(contest), contest.need,
             [&](std::int32_t rank, std::int32_t position) {
               task.out.indices[out + rank] = position;
               if (task.out.scores != nullptr)

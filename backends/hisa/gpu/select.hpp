@@ -20,10 +20,11 @@ namespace gpu {
 /// The key of a candidate: larger precedes. 0 is no candidate at all, and never selected.
 HISA_FUNCTION inline std::uint32_t candidate_key(float score) { return order_key(score) + 1; }
 
-/// Four candidates as one lane holds them.
-struct Quad {
-  std::uint32_t key[4] = {};
-  std::int32_t position[4] = {};
+/// `Width` candidates as one lane holds them, positions ascending.
+template <int Width>
+struct Share {
+  std::uint32_t key[Width] = {};
+  std::int32_t position[Width] = {};
 };
 
 /// Which candidates win: keys above `key`, and the first `ties` of those that equal it.
@@ -39,11 +40,12 @@ struct RadixStorage {
   ScanStorage scan;
   std::int32_t bin;  ///< the chosen bin
   std::int32_t need; ///< candidates still to be taken in it
+  std::int32_t in_bin; ///< candidates in it
 };
 
 /// Radix select by the lanes of `g` over a source of candidates in rounds: `source.rounds()` of them,
-/// `source.quad(r)` the lane's four of round r. Positions ascend within a quad, then with the lane,
-/// then with the round.
+/// `source.take(r)` the lane's candidates of round r. Positions ascend within a lane's candidates, then
+/// with the lane, then with the round.
 template <Group G>
 class Radix {
 public:
@@ -54,6 +56,9 @@ public:
   HISA_FUNCTION Threshold find_threshold(const Source& source, std::int32_t k) {
     Threshold t{0, k};
     std::uint32_t known = 0; // mask of the leading digits that t.key holds
+    for (int bin = g_.lane(); bin < RadixStorage::bins; bin += g_.size())
+      g_.store(&s_.histogram[bin], 0);
+    g_.barrier();
     for (int digit = 0; digit < 3; ++digit) { // of 11, 11 and 10 bits
       int const shift = digit == 2 ? 0 : 21 - 11 * digit;
       count_digit(source, t.key, known, shift, digit == 2 ? 0x3ffu : 0x7ffu);
@@ -61,32 +66,33 @@ public:
       t.key |= static_cast<std::uint32_t>(g_.load(&s_.bin)) << shift;
       t.ties = g_.load(&s_.need);
       known = ~0u << shift;
+      if (g_.load(&s_.in_bin) == t.ties) // all of the bin are taken
+        return {t.key - 1, 0};
     }
     return t;
   }
 
-  /// Calls emit(rank, quad, i) for each winner, ranks ascending with positions. A rank is given out
-  /// after all lanes have read the quads of its round, and never exceeds the winner's index in the
-  /// source, so `emit` may write the source.
+  /// Calls emit(rank, candidates, i) for each winner, ranks ascending with positions. A rank is given
+  /// out after all lanes have taken the candidates of its round, and never exceeds the winner's index
+  /// in the source, so `emit` may write the source.
   template <class Source, class Emit>
   HISA_FUNCTION void compact(const Source& source, Threshold t, const Emit& emit) {
     std::int32_t above = 0, equal = 0; // winners-to-be in the rounds before
-    HISA_UNROLL
     for (int round = 0; round < source.rounds(); ++round) {
-      Quad const quad = source.quad(round);
+      auto const taken = source.take(round);
       std::uint32_t mine = 0; // a round's counts fit 16 bits each
       HISA_UNROLL
-      for (int i = 0; i < 4; ++i)
-        mine += quad.key[i] > t.key ? 0x10000u : quad.key[i] == t.key;
+      for (int i = 0; i < Source::width; ++i)
+        mine += taken.key[i] > t.key ? 0x10000u : taken.key[i] == t.key;
       auto const sum = scan(mine);
       std::int32_t a = above + high(sum.before), e = equal + low(sum.before);
       HISA_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        bool const wins = quad.key[i] > t.key || (quad.key[i] == t.key && e < t.ties);
+      for (int i = 0; i < Source::width; ++i) {
+        bool const wins = taken.key[i] > t.key || (taken.key[i] == t.key && e < t.ties);
         if (wins)
-          emit(a + (e < t.ties ? e : t.ties), quad, i);
-        a += quad.key[i] > t.key;
-        e += quad.key[i] == t.key;
+          emit(a + (e < t.ties ? e : t.ties), taken, i);
+        a += taken.key[i] > t.key;
+        e += taken.key[i] == t.key;
       }
       above += high(sum.total), equal += low(sum.total);
     }
@@ -110,31 +116,26 @@ private:
     return static_cast<std::int32_t>(x & 0xffff);
   }
 
-  /// Step 1.
+  /// Step 1. The histogram is all zero.
   template <class Source>
   HISA_FUNCTION void count_digit(const Source& source, std::uint32_t prefix, std::uint32_t known,
                                  int shift, std::uint32_t mask) {
-    for (int bin = g_.lane(); bin < RadixStorage::bins; bin += g_.size())
-      g_.store(&s_.histogram[bin], 0);
-    g_.barrier();
-    HISA_UNROLL
     for (int round = 0; round < source.rounds(); ++round) {
-      Quad const quad = source.quad(round);
+      auto const taken = source.take(round);
       HISA_UNROLL
-      for (int i = 0; i < 4; ++i) // what is no candidate has the least key and harms nobody
-        if ((quad.key[i] & known) == prefix && quad.key[i] != 0)
-          g_.add(&s_.histogram[quad.key[i] >> shift & mask], 1);
+      for (int i = 0; i < Source::width; ++i) // 0 is the least key: counting it harms nobody
+        if ((taken.key[i] & known) == prefix)
+          g_.add(&s_.histogram[taken.key[i] >> shift & mask], 1);
     }
     g_.barrier();
   }
 
   /// Step 2: each lane sums some neighbouring bins, from the highest down; the lane in whose bins the
-  /// need-th candidate lies says which.
+  /// need-th candidate lies says which. Each lane clears its bins.
   HISA_FUNCTION void choose_bin(std::int32_t need) {
     int const mine = RadixStorage::bins / g_.size();
     int const top = RadixStorage::bins - 1 - g_.lane() * mine;
     std::int32_t sum = 0;
-    HISA_UNROLL
     for (int i = 0; i < mine; ++i)
       sum += g_.load(&s_.histogram[top - i]);
     auto before = static_cast<std::int32_t>(scan(static_cast<std::uint32_t>(sum)).before);
@@ -144,7 +145,10 @@ private:
         before += g_.load(&s_.histogram[bin--]);
       g_.store(&s_.bin, static_cast<std::int32_t>(bin));
       g_.store(&s_.need, need - before);
+      g_.store(&s_.in_bin, g_.load(&s_.histogram[bin]));
     }
+    for (int i = 0; i < mine; ++i)
+      g_.store(&s_.histogram[top - i], 0);
     g_.barrier();
   }
 };
@@ -161,25 +165,22 @@ struct StreamStorage {
   RadixStorage radix;
 };
 
-/// `N` quads in a lane's registers as a source: candidates base + 4 (round * size + lane) and on.
-template <int N>
-struct HeldSource {
-  std::uint32_t key[N][4];
-  std::int32_t first; ///< position of the lane's first candidate
-  std::int32_t step;  ///< from one round to the next
+/// A lane's candidates in its registers, at neighbouring positions from `first`, as a source.
+template <int Width>
+struct Held {
+  static constexpr int width = Width;
+  std::uint32_t key[Width] = {};
+  std::int32_t first = 0;
 
-  HISA_FUNCTION static constexpr int rounds() { return N; }
-  HISA_FUNCTION Quad quad(int round) const {
-    Quad q;
+  HISA_FUNCTION static constexpr int rounds() { return 1; }
+  HISA_FUNCTION Share<Width> take(int) const {
+    Share<Width> c;
     HISA_UNROLL
-    for (int j = 0; j < N; ++j) // indexed by constants only, so that the keys stay in registers
-      HISA_UNROLL
-      for (int i = 0; i < 4; ++i)
-        q.key[i] = j == round ? key[j][i] : q.key[i];
-    HISA_UNROLL
-    for (int i = 0; i < 4; ++i)
-      q.position[i] = first + round * step + i;
-    return q;
+    for (int i = 0; i < Width; ++i) {
+      c.key[i] = key[i];
+      c.position[i] = first + i;
+    }
+    return c;
   }
 };
 
@@ -190,37 +191,25 @@ class StreamSelect {
 public:
   using Storage = StreamStorage<Capacity>;
 
-  /// Needs 1 <= k <= max_k(size).
+  /// Needs k >= 1; push says how large it may be.
   HISA_FUNCTION StreamSelect(const G& g, Storage& storage, std::int32_t k)
       : g_(g), s_(storage), radix_(g, storage.radix), k_(k) {}
 
-  HISA_FUNCTION static constexpr std::int32_t max_k(int size) { return Capacity - 4 * size; }
-
-  /// Takes N quads from each lane, behind all that were taken before.
-  template <int N>
-  HISA_FUNCTION void push(const HeldSource<N>& quads) {
-    static_assert(N <= 4, "four counts are scanned as one number");
-    std::uint64_t mine = 0;
-    HISA_UNROLL
-    for (int j = 0; j < N; ++j)
-      mine |= static_cast<std::uint64_t>(passing(quads.quad(j))) << 16 * j;
-    auto const sum = radix_.scan(mine);
-    std::int32_t arrived = 0;
-    HISA_UNROLL
-    for (int j = 0; j < N; ++j)
-      arrived += field(sum.total, j);
-    if (count_ + arrived <= Capacity) {
-      HISA_UNROLL
-      for (int j = 0; j < N; ++j) {
-        append(quads.quad(j), count_ + field(sum.before, j));
-        count_ += field(sum.total, j);
-      }
-      return;
+  /// Takes the candidates of each lane, behind all that were taken before; `Width` times the lanes
+  /// must not exceed Capacity - k.
+  template <int Width>
+  HISA_FUNCTION void push(const Held<Width>& held) {
+    auto sum = radix_.scan(passing(held));
+    if (count_ + static_cast<std::int32_t>(sum.total) > Capacity) {
+      shrink();
+      sum = radix_.scan(passing(held));
     }
-    shrink();
+    std::int32_t at = count_ + static_cast<std::int32_t>(sum.before);
     HISA_UNROLL
-    for (int j = 0; j < N; ++j)
-      push_one(quads.quad(j));
+    for (int i = 0; i < Width; ++i)
+      if (held.key[i] >= least_)
+        put(at++, held.key[i], held.first + i);
+    count_ += static_cast<std::int32_t>(sum.total);
   }
 
   /// Calls emit(rank, position, key) for each of the min(k, candidates) winners, ranks ascending with
@@ -238,22 +227,23 @@ public:
 private:
   /// The buffer as a source.
   struct Source {
+    static constexpr int width = 4;
     const G& g;
     Storage& s;
     std::int32_t count;
     HISA_FUNCTION int rounds() const { return (count + 4 * g.size() - 1) / (4 * g.size()); }
-    HISA_FUNCTION Quad quad(int round) const {
+    HISA_FUNCTION Share<4> take(int round) const {
       std::int32_t const i = 4 * (round * g.size() + g.lane());
-      Quad q;
+      Share<4> c;
       if (i >= count)
-        return q;
+        return c;
       auto const keys = g.load(&s.keys[i / 4]), positions = g.load(&s.positions[i / 4]);
       HISA_UNROLL
       for (int j = 0; j < 4; ++j) {
-        q.key[j] = i + j < count ? keys.v[j] : 0;
-        q.position[j] = static_cast<std::int32_t>(positions.v[j]);
+        c.key[j] = i + j < count ? keys.v[j] : 0;
+        c.position[j] = static_cast<std::int32_t>(positions.v[j]);
       }
-      return q;
+      return c;
     }
   };
 
@@ -264,34 +254,17 @@ private:
   std::int32_t count_ = 0;
   std::uint32_t least_ = 1; ///< candidates with a smaller key are dropped
 
-  HISA_FUNCTION static std::int32_t field(std::uint64_t packed, int j) {
-    return static_cast<std::int32_t>(packed >> 16 * j & 0xffff);
-  }
-  HISA_FUNCTION int passing(const Quad& quad) const {
-    int count = 0;
+  template <int Width>
+  HISA_FUNCTION std::uint32_t passing(const Held<Width>& held) const {
+    std::uint32_t count = 0;
     HISA_UNROLL
-    for (int i = 0; i < 4; ++i)
-      count += quad.key[i] >= least_;
+    for (int i = 0; i < Width; ++i)
+      count += held.key[i] >= least_;
     return count;
   }
-  HISA_FUNCTION void put(std::int32_t at, const Quad& quad, int i) const {
-    g_.store(&s_.keys[at / 4].v[at % 4], quad.key[i]);
-    g_.store(&s_.positions[at / 4].v[at % 4], static_cast<std::uint32_t>(quad.position[i]));
-  }
-  HISA_FUNCTION void append(const Quad& quad, std::int32_t at) const {
-    HISA_UNROLL
-    for (int i = 0; i < 4; ++i)
-      if (quad.key[i] >= least_)
-        put(at++, quad, i);
-  }
-  HISA_FUNCTION void push_one(const Quad& quad) {
-    auto sum = radix_.scan(static_cast<std::uint32_t>(passing(quad)));
-    if (count_ + static_cast<std::int32_t>(sum.total) > Capacity) {
-      shrink();
-      sum = radix_.scan(static_cast<std::uint32_t>(passing(quad)));
-    }
-    append(quad, count_ + static_cast<std::int32_t>(sum.before));
-    count_ += static_cast<std::int32_t>(sum.total);
+  HISA_FUNCTION void put(std::int32_t at, std::uint32_t key, std::int32_t position) const {
+    g_.store(&s_.keys[at / 4].v[at % 4], key);
+    g_.store(&s_.positions[at / 4].v[at % 4], static_cast<std::uint32_t>(position));
   }
   /// Leaves the k best in the buffer. Later candidates that equal the least of them come after it.
   HISA_FUNCTION void shrink() {
@@ -299,8 +272,9 @@ private:
       return;
     Source const source{g_, s_, count_};
     Threshold const t = radix_.find_threshold(source, k_);
-    radix_.compact(source, t,
-                   [&](std::int32_t rank, const Quad& quad, int i) { put(rank, quad, i); });
+    radix_.compact(source, t, [&](std::int32_t rank, const auto& c, int i) {
+      put(rank, c.key[i], c.position[i]);
+    });
     count_ = k_;
     least_ = t.key + 1;
   }
@@ -308,9 +282,9 @@ private:
 
 /// The k best of candidates that fit the group's registers: emit(rank, position) for each, ranks
 /// ascending with positions. Shares a StreamSelect's storage. All lanes call it.
-template <Group G, int Capacity, int N, class Emit>
+template <Group G, int Capacity, int Width, class Emit>
 HISA_FUNCTION void select_held(const G& g, StreamStorage<Capacity>& storage,
-                               const HeldSource<N>& source, std::int32_t candidates,
+                               const Held<Width>& source, std::int32_t candidates,
                                std::int32_t k, const Emit& emit) {
   Radix<G> radix(g, storage.radix);
   std::int32_t const count = candidates < k ? candidates : k;
@@ -318,8 +292,8 @@ HISA_FUNCTION void select_held(const G& g, StreamStorage<Capacity>& storage,
   auto const winner = [&](std::int32_t rank) {
     return &storage.positions[rank / 4].v[rank % 4];
   };
-  radix.compact(source, t, [&](std::int32_t rank, const Quad& quad, int i) {
-    g.store(winner(rank), static_cast<std::uint32_t>(quad.position[i]));
+  radix.compact(source, t, [&](std::int32_t rank, const auto& c, int i) {
+    g.store(winner(rank), static_cast<std::uint32_t>(c.position[i]));
   });
   g.barrier();
   for (std::int32_t rank = g.lane(); rank < count; rank += g.size())
