@@ -27,6 +27,7 @@ public:
       : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32) {
     int const warp = static_cast<int>(threadIdx.x) / 32 % 4;
     row_ = 16 * warp + lane_ / 4 + 8 * (lane_ & 1);
+    first_query_ = lane_ & 2;
     turn_ = static_cast<int>(threadIdx.x) / 128;
     tile_.advance(turn_);
   }
@@ -36,7 +37,9 @@ public:
     for (std::int64_t item = blockIdx.x; item < items; item += gridDim.x) {
       item_.wait_full(s_.item_ring);
       load_weights();
-      values_ = task_.values + item / task_.splits * group_queries * task_.pitch;
+      values_[0] = task_.values +
+                   (item / task_.splits * group_queries + first_query_) * task_.pitch;
+      values_[1] = values_[0] + task_.pitch;
       int const tiles = s_.headers[item_.buffer].tiles;
       int tile = turn_;
       for (; tile < tiles; tile += P::consumers)
@@ -54,7 +57,8 @@ private:
   int turn_;       ///< tiles until this warpgroup's next one
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
-  float* values_ = nullptr; ///< of the group's first query
+  int first_query_;        ///< of the two whose scores this lane stores
+  float* values_[2] = {};  ///< their rows of scores
   float weights_[group_queries][Heads / 4];
 
   // Scaled down, every dot product of finite fp8 values is in [-1, 1], so that saturation is the ReLU,
@@ -85,24 +89,31 @@ private:
     KeyFragment keys;
     keys.load(s_.keys[tile_.buffer]);
     std::uint32_t const mask = __shfl_sync(0xffffffffu, s_.masks[tile_.buffer], 0);
-    score_wanted<group_queries, 0>(mask, keys);
+    Sums sums = {};
+    score_wanted<group_queries, 0>(mask, keys, sums);
+    store(sums);
     leave(s_.tile_ring.empty[tile_.buffer]);
     tile_.advance(P::consumers);
   }
 
+  /// A lane's part of the sums over heads, for each query: rows g and g + 8 of the warp's 16.
+  struct Sums {
+    float of[group_queries][2];
+  };
+
   /// Turns the tile's queries into a compile-time set, one bit at a time from the last query down: the
   /// tensor core's asynchronous products need code without branches.
   template <int Bits, unsigned Wanted>
-  __device__ void score_wanted(std::uint32_t mask, const KeyFragment& keys) const {
+  __device__ void score_wanted(std::uint32_t mask, const KeyFragment& keys, Sums& sums) const {
     if constexpr (Bits > 0) {
       if (mask >> (Bits - 1) & 1)
-        score_wanted<Bits - 1, (Wanted | 1u << (Bits - 1))>(mask, keys);
+        score_wanted<Bits - 1, (Wanted | 1u << (Bits - 1))>(mask, keys, sums);
       else
-        score_wanted<Bits - 1, Wanted>(mask, keys);
+        score_wanted<Bits - 1, Wanted>(mask, keys, sums);
     } else if constexpr (Wanted != 0) {
       DotProducts<Heads> p[2];
       start<lowest(Wanted)>(p[0], keys);
-      score_queries<Wanted>(p[0], p[1], keys);
+      score_queries<Wanted>(p[0], p[1], keys, sums);
     }
   }
   __device__ static constexpr int lowest(unsigned set) { return set & 1 ? 0 : 1 + lowest(set >> 1); }
@@ -115,7 +126,7 @@ private:
   /// Scores the queries of a set; the products of the first are under way in `now`.
   template <unsigned Set>
   __device__ void score_queries(DotProducts<Heads>& now, DotProducts<Heads>& next,
-                                const KeyFragment& keys) const {
+                                const KeyFragment& keys, Sums& sums) const {
     constexpr int query = lowest(Set);
     constexpr unsigned rest = Set & (Set - 1);
     if constexpr (rest != 0) {
@@ -124,13 +135,14 @@ private:
     } else {
       wait_products<0>();
     }
-    store(query, sum_heads(now, weights_[query]));
+    sum_heads(now, weights_[query], sums.of[query]);
     if constexpr (rest != 0)
-      score_queries<rest>(next, now, keys);
+      score_queries<rest>(next, now, keys, sums);
   }
 
-  /// sum_j w_j relu(dot_j) of the tile's row_: two chains over a lane's heads, then over the quad.
-  __device__ float sum_heads(const DotProducts<Heads>& p, const float (&w)[Heads / 4]) const {
+  /// The lane's part of sum_j w_j relu(dot_j): two chains a row.
+  __device__ static void sum_heads(const DotProducts<Heads>& p, const float (&w)[Heads / 4],
+                                   float (&sums)[2]) {
     float lower[2] = {}, upper[2] = {}; // rows g and g + 8
 #pragma unroll
     for (int i = 0; i < Heads / 4; ++i) {
@@ -138,20 +150,36 @@ private:
       lower[i % 2] = fmaf(w[i], __saturatef(p.values[at] * down), lower[i % 2]);
       upper[i % 2] = fmaf(w[i], __saturatef(p.values[at + 2] * down), upper[i % 2]);
     }
-    float const a = lower[0] + lower[1], b = upper[0] + upper[1];
-    bool const odd = lane_ & 1; // odd lanes go on with the upper row, even ones with the lower
-    float sum = (odd ? b : a) + __shfl_xor_sync(0xffffffffu, odd ? a : b, 1);
-    return sum + __shfl_xor_sync(0xffffffffu, sum, 2);
+    sums[0] = lower[0] + lower[1];
+    sums[1] = upper[0] + upper[1];
   }
 
-  /// Scales the sum of the tile's row_ and stores it, if the row is a candidate of the query.
-  __device__ void store(int q, float sum) const {
-    int const log2 = task_.pieces.piece_log2;
-    std::uint32_t const position = static_cast<std::uint32_t>(
-        s_.positions[tile_.buffer][row_ >> log2].of[q] + (row_ & ((1 << log2) - 1)));
-    auto const limit = static_cast<std::uint32_t>(s_.headers[item_.buffer].limit[q]);
-    if ((lane_ & 2) == 0 && position < limit)
-      values_[q * task_.pitch + position] = s_.scales[tile_.buffer][row_] * sum;
+  /// Adds up the four lanes' parts, such that each lane ends with the sums of row_ and the queries
+  /// first_query_ and first_query_ + 1; stores those of candidates.
+  __device__ void store(const Sums& sums) const {
+    bool const odd = lane_ & 1, high = lane_ & 2;
+    float row[group_queries], score[2];
+#pragma unroll
+    for (int q = 0; q < group_queries; ++q)
+      row[q] = exchange(sums.of[q][0], sums.of[q][1], odd, 1);
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+      score[i] = exchange(row[i], row[i + 2], high, 2);
+    float const scale = s_.scales[tile_.buffer][row_];
+    int const log2 = task_.pieces.piece_log2, in_piece = row_ & ((1 << log2) - 1);
+    const Positions& positions = s_.positions[tile_.buffer][row_ >> log2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      std::int32_t const position = positions.of[first_query_ + i] + in_piece;
+      auto const limit =
+          static_cast<std::uint32_t>(s_.headers[item_.buffer].limit[first_query_ + i]);
+      if (static_cast<std::uint32_t>(position) < limit)
+        values_[i][position] = scale * score[i];
+    }
+  }
+  /// Of two sums, keeps the second if `upper`, else the first, and adds the partner's part of it.
+  __device__ static float exchange(float a, float b, bool upper, int distance) {
+    return (upper ? b : a) + __shfl_xor_sync(0xffffffffu, upper ? a : b, distance);
   }
 };
 

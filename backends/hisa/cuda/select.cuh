@@ -23,6 +23,7 @@ struct ScoreRows {
 /// Candidates::row in 32-bit arithmetic, without a division where the ratio is a power of two.
 class RowOf {
 public:
+  __device__ RowOf() {}
   __device__ explicit RowOf(const Candidates& c)
       : parents_(c.parents), ratio_(static_cast<std::uint32_t>(c.ratio)),
         skip_(static_cast<std::uint32_t>(c.skip)) {
@@ -40,20 +41,20 @@ public:
   }
 
 private:
-  const std::int32_t* parents_;
-  std::uint32_t ratio_;
-  std::uint32_t skip_;
+  const std::int32_t* parents_ = nullptr;
+  std::uint32_t ratio_ = 1;
+  std::uint32_t skip_ = 0;
   int log2_ = 0; ///< -1: the ratio is no power of two
 };
 
 /// The positions that compete, in 32-bit arithmetic.
 struct Field {
-  std::int32_t first, end;
-  std::int32_t hidden[2]; ///< positions that count -inf; -1: none
+  std::int32_t first = 0, end = 0;
+  std::int32_t hidden[2] = {-1, -1}; ///< positions that count -inf; -1: none
 
+  __device__ Field() {}
   __device__ explicit Field(const Contest& c)
-      : first(static_cast<std::int32_t>(c.first)), end(static_cast<std::int32_t>(c.end)),
-        hidden{-1, -1} {}
+      : first(static_cast<std::int32_t>(c.first)), end(static_cast<std::int32_t>(c.end)) {}
 };
 
 /// The keys of four scores of a row from position `base`, a multiple of 4.
@@ -144,42 +145,60 @@ struct KeepPolicy {
   };
 };
 
+/// What a query's blocks are chosen by: found out by one thread for all.
+struct BlockRow {
+  Field field;
+  RowOf row_of;
+  std::int32_t winners = 0, need = 0;
+  bool takes_first = false, takes_last = false, decided = true;
+
+  __device__ BlockRow() {}
+  __device__ BlockRow(const Level& level, std::int64_t i) {
+    Visible const v = level.visible(i);
+    Candidates const c = level.candidates(v, i);
+    Contest const contest = level.contest(c, v);
+    field = Field(contest);
+    row_of = RowOf(c);
+    winners = static_cast<std::int32_t>(contest.winners());
+    need = static_cast<std::int32_t>(contest.need);
+    takes_first = contest.takes_first, takes_last = contest.takes_last;
+    decided = !level.must_score(contest);
+    if (level.boundary == Boundary::none && !decided) { // only an end can be partly visible
+      auto const end = static_cast<std::int32_t>(c.count - 1);
+      field.hidden[0] = v.covers(c.row(0), level.block_size) ? -1 : 0;
+      field.hidden[1] = v.covers(c.row(end), level.block_size) ? -1 : end;
+    }
+  }
+};
+
 /// One query's blocks; its threads call it together.
 template <int Capacity>
 __device__ void keep_blocks(const KeepTask& task, std::int64_t i,
                             gpu::StreamStorage<Capacity>& storage) {
   using Group = Threadgroup<KeepPolicy<Capacity>::query_threads>;
   Group const g(static_cast<int>(i % group_queries));
-  const Level& level = task.level;
-  Visible const v = level.visible(i);
-  Candidates const c = level.candidates(v, i);
-  Contest const contest = level.contest(c, v);
+  BlockRow& shared_row = *reinterpret_cast<BlockRow*>(&storage);
+  if (g.lane() == 0)
+    shared_row = BlockRow(task.level, i);
+  g.barrier();
+  BlockRow const r = shared_row;
+  g.barrier(); // the selection uses the same memory
   std::int32_t* const out = task.blocks + i * task.pitch;
-  RowOf const row_of(c);
-  auto const put = [&](std::int64_t rank, std::int64_t position) {
-    out[rank] = row_of(static_cast<std::int32_t>(position));
-  };
   auto const emit = [&](std::int32_t rank, std::int32_t position) {
-    out[rank + contest.takes_first] = row_of(position);
+    out[rank + r.takes_first] = r.row_of(position);
   };
-  if (level.must_score(contest)) {
-    Field field(contest);
-    if (level.boundary == Boundary::none) { // only an end can be partly visible
-      auto const end = static_cast<std::int32_t>(c.count - 1);
-      field.hidden[0] = v.covers(c.row(0), level.block_size) ? -1 : 0;
-      field.hidden[1] = v.covers(c.row(end), level.block_size) ? -1 : end;
-    }
-    choose<8>(g, storage, task.scores.values + i * task.scores.pitch, field, contest.need, emit);
-  } else {
-    for (std::int64_t p = g.lane(); p < contest.winners(); p += g.size())
-      put(p + contest.takes_first, contest.first + p);
-  }
+  if (!r.decided)
+    choose<8>(g, storage, task.scores.values + i * task.scores.pitch, r.field, r.need, emit);
+  else
+    for (std::int32_t p = g.lane(); p < r.winners; p += g.size())
+      emit(p, r.field.first + p);
   if (g.lane() == 0) {
-    if (contest.takes_first)
-      put(0, 0);
-    if (contest.takes_last)
-      put(contest.kept() - 1, c.count - 1);
-    task.counts[i] = static_cast<std::int32_t>(contest.kept());
+    if (r.takes_first)
+      out[0] = r.row_of(0);
+    std::int32_t const kept = r.winners + r.takes_first + r.takes_last;
+    if (r.takes_last)
+      out[kept - 1] = r.row_of(r.field.end);
+    task.counts[i] = kept;
   }
 }
 
@@ -275,42 +294,62 @@ struct TokenTask {
   IndexBase base = IndexBase::relative;
 };
 
+/// What a query's tokens are chosen by: found out by one thread for all.
+struct TokenRow {
+  Field field;
+  RowOf row_of;
+  std::int32_t winners = 0;
+  std::int32_t shift = 0; ///< from rows, counted from the anchor, to indices
+  bool decided = true;
+
+  __device__ TokenRow() {}
+  __device__ TokenRow(const TokenTask& task, std::int64_t i) {
+    Visible const v = task.level.visible(i);
+    Candidates const c = task.level.candidates(v, i);
+    Contest const contest = task.level.contest(c, v);
+    field = Field(contest);
+    row_of = RowOf(c);
+    winners = static_cast<std::int32_t>(contest.winners());
+    shift = static_cast<std::int32_t>(v.anchor - (task.base == IndexBase::relative ? v.begin : 0));
+    decided = contest.decided();
+  }
+};
+
 template <int Threads, int Capacity>
 __global__ void __launch_bounds__(Threads, 2) token_kernel(const __grid_constant__ TokenTask task) {
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& storage = *reinterpret_cast<gpu::StreamStorage<Capacity>*>(memory);
   Cta<Threads> const g{};
-  const Level& level = task.level;
-  std::int64_t const i = blockIdx.x, topk = level.budget;
-  Visible const v = level.visible(i);
-  Candidates const c = level.candidates(v, i);
-  Contest const contest = level.contest(c, v);
+  __shared__ alignas(16) unsigned char row_bytes[sizeof(TokenRow)];
+  auto& shared_row = *reinterpret_cast<TokenRow*>(row_bytes);
+  std::int64_t const i = blockIdx.x, topk = task.level.budget;
+  if (g.lane() == 0)
+    shared_row = TokenRow(task, i);
+  g.barrier();
+  TokenRow const r = shared_row;
   const float* const row = task.scores.values + i * task.scores.pitch;
-  std::int64_t const out = (level.first + i) * topk;
-  RowOf const row_of(c);
-  auto const shift =
-      static_cast<std::int32_t>(v.anchor - (task.base == IndexBase::relative ? v.begin : 0));
+  std::int64_t const out = (task.level.first + i) * topk;
   auto const emit = [&](std::int32_t rank, std::int32_t position) {
-    task.out.indices[out + rank] = row_of(position) + shift;
+    task.out.indices[out + rank] = r.row_of(position) + r.shift;
     if (task.out.scores != nullptr)
       task.out.scores[out + rank] = row[position];
   };
 
   // 1. The winners, in ascending order.
-  if (!contest.decided())
-    choose<16>(g, storage, row, Field(contest), contest.need, emit);
+  if (!r.decided)
+    choose<16>(g, storage, row, r.field, topk, emit);
   else
-    for (std::int32_t p = g.lane(); p < contest.winners(); p += g.size())
+    for (std::int32_t p = g.lane(); p < r.winners; p += g.size())
       emit(p, p);
 
   // 2. What is left of the row.
-  for (std::int64_t rank = contest.winners() + g.lane(); rank < topk; rank += g.size()) {
+  for (std::int64_t rank = r.winners + g.lane(); rank < topk; rank += g.size()) {
     task.out.indices[out + rank] = -1;
     if (task.out.scores != nullptr)
       task.out.scores[out + rank] = -INFINITY;
   }
   if (g.lane() == 0 && task.out.counts != nullptr)
-    task.out.counts[level.first + i] = static_cast<std::int32_t>(contest.winners());
+    task.out.counts[task.level.first + i] = r.winners;
 }
 
 /// Top-k alone: a row of scores to the positions of its k best.

@@ -80,6 +80,10 @@ public:
     std::int32_t above = 0, equal = 0; // winners-to-be in the rounds before
     for (int round = 0; round < source.rounds(); ++round) {
       auto const taken = source.take(round);
+      if (t.ties == 0) {
+        above += compact_above(taken, t.key, above, emit);
+        continue;
+      }
       std::uint32_t mine = 0; // a round's counts fit 16 bits each
       HISA_UNROLL
       for (int i = 0; i < Source::width; ++i)
@@ -108,6 +112,23 @@ private:
   G g_;
   RadixStorage& s_;
   int half_ = 0;
+
+  /// One round of step 3 where no equals are kept; returns the winners of the round.
+  template <int Width, class Emit>
+  HISA_FUNCTION std::int32_t compact_above(const Share<Width>& taken, std::uint32_t key,
+                                           std::int32_t before, const Emit& emit) {
+    std::uint32_t mine = 0;
+    HISA_UNROLL
+    for (int i = 0; i < Width; ++i)
+      mine += taken.key[i] > key;
+    auto const sum = scan(mine);
+    std::int32_t rank = before + static_cast<std::int32_t>(sum.before);
+    HISA_UNROLL
+    for (int i = 0; i < Width; ++i)
+      if (taken.key[i] > key)
+        emit(rank++, taken, i);
+    return static_cast<std::int32_t>(sum.total);
+  }
 
   HISA_FUNCTION static std::int32_t high(std::uint32_t x) {
     return static_cast<std::int32_t>(x >> 16);
