@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// One descent: given a level's rows, the parents kept above it (or all) and a budget, score the rows
-/// inside the parents and keep the best. Flat is one descent, HISA two. This header says what a
-/// descent is; hisa/score.hpp and hisa/select.hpp are its two halves.
+/// One descent: given a level's rows, the parents kept above it (or all) and a budget, score the
+/// rows inside the parents and keep the best. Flat is one descent, HISA two. This header says what
+/// a descent is; hisa/score.hpp and hisa/select.hpp are its two halves.
 #pragma once
 
 #include <hisa/candidates.hpp>
+#include <hisa/order_key.hpp>
 #include <hisa/pooling.hpp>
 #include <hisa/tensors.hpp>
 
 #include <cstdint>
-#include <limits>
 
 HISA_NAMESPACE_BEGIN
 
@@ -19,7 +19,7 @@ template <class Keys>
 struct TokenRows {
   using keys_type = Keys;
   using element_type = typename Keys::element_type;
-  static constexpr int rows = 1;      ///< key rows of a level row
+  static constexpr int rows = 1;        ///< key rows of a level row
   static constexpr bool blocks = false; ///< whether rows stand for blocks, which have boundaries
 
   Keys keys;
@@ -88,6 +88,8 @@ struct Descent {
   std::int64_t budget = 0;   ///< m or k
   std::int64_t capacity = 0; ///< candidates that a query may have
   Boundary boundary = Boundary::counted;
+  /// A query that sees no more keys than this takes them all, whatever the levels above kept.
+  std::int64_t identity = 0;
   bool scores_wanted = false; ///< score the candidates even where the choice is decided without
 
   /// The visible range of the group's i-th query.
@@ -95,7 +97,8 @@ struct Descent {
     return visibility.visible(group.first + i, max_keys);
   }
   HISA_FUNCTION Candidates candidates(const Visible& visible, std::int64_t i) const {
-    return Candidates(visible, parents.of(i), rows.block_size());
+    KeptBlocks const kept = visible.count() <= identity ? KeptBlocks{} : parents.of(i);
+    return Candidates(visible, kept, rows.block_size());
   }
   HISA_FUNCTION Contest contest(const Candidates& candidates, const Visible& visible) const {
     if constexpr (Rows::blocks)
@@ -103,8 +106,8 @@ struct Descent {
     else
       return Contest::tokens(candidates, budget);
   }
-  HISA_FUNCTION bool must_score(const Contest& contest) const {
-    return scores_wanted || !contest.decided();
+  HISA_FUNCTION bool must_score(const Contest& contest, const Visible& visible) const {
+    return scores_wanted || (visible.count() > identity && !contest.decided());
   }
 };
 
@@ -162,7 +165,7 @@ struct KeepTokens {
     std::int64_t const at = (first + i) * topk + rank;
     selection.indices[at] = -1;
     if (selection.scores != nullptr)
-      selection.scores[at] = -std::numeric_limits<float>::infinity();
+      selection.scores[at] = minus_infinity;
   }
 };
 

@@ -69,8 +69,7 @@ struct IndexCall {
                                                         space.lists[1].blocks});
       else
         Backend::template descend<Strategy>(
-            exec,
-            descent(group, BlockRows<Keys, Source>{keys, pooled[l]}, kept, levels.keep[l], l),
+            exec, descent(group, BlockRows<Keys, Source>{keys, pooled[l]}, kept, levels.keep[l], l),
             KeepBlocks{next}, space);
       kept = next;
     }
@@ -94,6 +93,7 @@ private:
     d.budget = budget;
     d.capacity = levels.candidates(level, max_keys);
     d.boundary = levels.boundary;
+    d.identity = RowRule<Source> ? topk : 0; // lists of the caller are never widened
     return d;
   }
 };

@@ -282,25 +282,29 @@ auto make_plan_on(const Exec&, const Shape<Heads, HeadDim>& shape, const Budgets
 }
 
 /// The paper's block-sparse baseline: all visible tokens of the best topk / B blocks. It is the
-/// hierarchy with the budget m = topk / B, in which the tokens need no scores.
+/// hierarchy with the budget m = topk / B on its finest level, in which the tokens need no scores.
 ///
-/// @param budgets  `topk`, and `block_size` where the level is dynamic; `keep` follows
+/// @param budgets  `topk`; `block_size` where levels are dynamic; `keep` of the levels above the
+///                 finest, whose own follows
 /// @throws precondition_error unless B divides topk and the boundary option is not `extra`
 template <class LevelsT, RowRule Rule = MeanPool, SelectStrategy Strategy = RadixSelect,
           class Keys = ContiguousKeys<e4m3fn>, class Exec, int Heads = dynamic,
           int HeadDim = dynamic>
 auto make_block_sparse_plan(const Exec& exec, const Shape<Heads, HeadDim>& shape, Budgets budgets,
                             const Options& options = {}) {
-  static_assert(LevelsT::count == 1, "hisa::make_block_sparse_plan: takes exactly one level");
-  int const fixed = LevelsT::block_sizes()[0];
-  int const size = fixed == dynamic ? budgets.block_size[0] : fixed;
+  constexpr int finest = LevelsT::count - 1;
+  static_assert(finest >= 0, "hisa::make_block_sparse_plan: takes at least one level");
   constexpr const char* function = "make_block_sparse_plan";
+  int const fixed = LevelsT::block_sizes()[finest];
+  int const size = fixed == dynamic ? budgets.block_size[finest] : fixed;
   detail::require(size >= 1, function, "block size", size, detail::at_least(1));
   detail::require(budgets.topk >= size && budgets.topk % size == 0, function, "budgets.topk",
                   budgets.topk, "a multiple of the block size " + std::to_string(size));
   detail::require(options.boundary != Boundary::extra, function, "options.boundary", "extra",
                   "counted or none: the blocks must fit topk");
-  budgets.keep = {budgets.topk / size};
+  detail::require(budgets.keep.count == finest, function, "budgets.keep", budgets.keep.count,
+                  std::to_string(finest) + " values, one per level above the finest");
+  budgets.keep.push_back(budgets.topk / size);
   return make_plan<LevelsT, Rule, Strategy, Keys>(exec, shape, budgets, options);
 }
 

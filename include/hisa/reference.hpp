@@ -44,9 +44,10 @@ struct Choice {
 };
 
 /// The score of one key: k_scale * sum_j w_j relu(q_j . k). The dot product is a chain of FMAs over
-/// ascending d. Heads are summed in 16 chains of FMAs (head j in chain j mod 16, ascending j), which
-/// are then added pairwise, chain i to chain i + 8, then + 4, + 2, + 1.
-/// @tparam Real  float: the specified arithmetic; double: the value that error bounds are taken from
+/// ascending d. Heads are summed in 16 chains of FMAs (head j in chain j mod 16, ascending j),
+/// which are then added pairwise, chain i to chain i + 8, then + 4, + 2, + 1.
+/// @tparam Real  float: the specified arithmetic; double: the value that error bounds are taken
+/// from
 template <class Real = float, ElementType T>
 Real score(const Queries<T>& queries, std::int64_t t, const KeyRow<T>& key) {
   Real chains[16] = {};
@@ -74,7 +75,8 @@ double magnitude(const Queries<T>& queries, std::int64_t t, const KeyRow<T>& key
     double dot = 0;
     for (int d = 0; d < queries.head_dim; ++d) {
       const T q = queries.values[(t * queries.heads + j) * queries.head_dim + d];
-      dot += std::abs(double(Element<T>::to_float(q)) * double(Element<T>::to_float(key.values[d])));
+      dot +=
+          std::abs(double(Element<T>::to_float(q)) * double(Element<T>::to_float(key.values[d])));
     }
     sum += std::abs(double(queries.weights[t * queries.heads + j])) * dot;
   }
@@ -187,7 +189,8 @@ void keep_tokens(const Queries<T>& queries, const Keys& keys, const Visible& vis
 }
 
 /// Hierarchical: on every level, coarse to fine, keep the best blocks inside those kept above; then
-/// keep the best `topk` tokens of the last level's blocks. No levels: the flat indexer.
+/// keep the best `topk` tokens of the last level's blocks. A query that sees no more than `topk`
+/// keys takes them all. No levels: the flat indexer.
 template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type>
 Result hierarchical(const Queries<T>& queries, const Keys& keys,
                     const std::vector<Level<T>>& levels,
@@ -200,6 +203,8 @@ Result hierarchical(const Queries<T>& queries, const Keys& keys,
     const std::vector<std::int64_t>* parents = nullptr;
     std::int64_t parent_size = 1;
     for (const Level<T>& level : levels) {
+      if (visible.count() <= choice.topk)
+        break;
       std::int64_t const size = level.pooled.block_size;
       kept = keep_blocks<Rule>(queries, keys, level, visible,
                                children(visible, size, parents, parent_size), choice.boundary);
@@ -230,8 +235,9 @@ Result block_sparse(const Queries<T>& queries, const Keys& keys, const PooledKey
     std::vector<std::int64_t> const blocks =
         keep_blocks<Rule>(queries, keys, level, visible,
                           children(visible, pooled.block_size, nullptr, 1), choice.boundary);
-    keep_tokens(queries, keys, visible, children(visible, 1, &blocks, pooled.block_size), choice,
-                result);
+    bool const all = visible.count() <= choice.topk;
+    keep_tokens(queries, keys, visible,
+                children(visible, 1, all ? nullptr : &blocks, pooled.block_size), choice, result);
   }
   return result;
 }
@@ -253,9 +259,9 @@ Result refine(const Queries<T>& queries, const Keys& keys, const BlockLists& lis
   return result;
 }
 
-/// Pools the complete blocks of one sequence of `length` keys (its first key at visible.anchor) from
-/// scratch. A row of a quantised type is re-quantised with its own scale; a row that is made of, or
-/// sums to, anything not finite is a row of NaN with scale 1.
+/// Pools the complete blocks of one sequence of `length` keys (its first key at visible.anchor)
+/// from scratch. A row of a quantised type is re-quantised with its own scale; a row that is made
+/// of, or sums to, anything not finite is a row of NaN with scale 1.
 template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type>
 void pool(const Keys& keys, const PooledKeys<T>& pooled, const Visible& visible,
           std::int64_t length) {

@@ -3,15 +3,16 @@
 /// The portable score kernel: the lightning indexer's formula over the candidates of a descent.
 ///
 /// A team takes one query and a share of its candidates. prepare() has laid the query out as fp32
-/// [D][heads], so that heads are the lanes: the dot products of `keys` keys with 16 * `groups` heads
-/// are accumulated over ascending d, one broadcast key value against a row of heads at a time. Each
-/// accumulator is one chain of FMAs over d, and each of the 16 chains of the head sum one chain over
-/// ascending heads (reference::score), so neither the width of a vector nor the split of the work
-/// changes a bit.
+/// [D][heads], so that heads are the lanes: the dot products of `keys` keys with 16 * `groups`
+/// heads are accumulated over ascending d, one broadcast key value against a row of heads at a
+/// time. Each accumulator is one chain of FMAs over d, and each of the 16 chains of the head sum
+/// one chain over ascending heads (reference::score), so neither the width of a vector nor the
+/// split of the work changes a bit.
 #pragma once
 
 #include <hisa/descend.hpp>
 #include <hisa/lanes.hpp>
+#include <hisa/order_key.hpp>
 #include <hisa/tuning.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -205,7 +206,7 @@ struct ScoreCandidates {
     Visible const visible = descent.visible(i);
     Candidates const candidates = descent.candidates(visible, i);
     Contest const contest = descent.contest(candidates, visible);
-    if (!descent.must_score(contest))
+    if (!descent.must_score(contest, visible))
       return;
     std::int64_t const tiles = (contest.size() + P.keys - 1) / P.keys;
     std::int64_t const first = tiles * split / splits, end = tiles * (split + 1) / splits;
@@ -235,9 +236,7 @@ struct ScoreCandidates {
     }
     float* const to = out.values + i * out.pitch;
     for (int j = 0; j < P.keys && position + j < end; ++j)
-      to[position + j] = visible.covers(level_row[j], size)
-                             ? best[j]
-                             : -std::numeric_limits<float>::infinity();
+      to[position + j] = visible.covers(level_row[j], size) ? best[j] : minus_infinity;
   }
 
   /// The key row, or the query's first head in its place where the block is not wholly visible: the

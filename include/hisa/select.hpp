@@ -21,9 +21,9 @@ concept SelectStrategy = requires {
 };
 
 /// Radix select on the order key, a digit of 8 bits at a time: a histogram of the digit over the
-/// scores that share the threshold's leading digits, then the bin that holds the k-th of them. Every
-/// score is read once a digit and once for the ordered compaction, so the time does not depend on how
-/// the scores are distributed, and no capacity bounds correctness.
+/// scores that share the threshold's leading digits, then the bin that holds the k-th of them.
+/// Every score is read once a digit and once for the ordered compaction, so the time does not
+/// depend on how the scores are distributed, and no capacity bounds correctness.
 struct RadixSelect {
   static constexpr const char* name = "radix";
   static constexpr int digit_bits = 8;
@@ -74,7 +74,8 @@ private:
   KOKKOS_FUNCTION static void count_digit(const Member& team, const float* scores, std::int64_t n,
                                           int shift, Scratch& shared) {
     std::uint32_t const prefix = shared.prefix;
-    // Bits above the digit; none of them in the first round, where a shift by 32 would be undefined.
+    // Bits above the digit; none of them in the first round, where a shift by 32 would be
+    // undefined.
     std::uint32_t const mask = shift + digit_bits == 32 ? 0u : ~0u << (shift + digit_bits);
     bool const alone = team.team_size() == 1;
     Kokkos::parallel_for(Kokkos::TeamThreadRange(team, n), [&](std::int64_t i) {
@@ -102,24 +103,24 @@ private:
   KOKKOS_FUNCTION static void compact(const Member& team, const float* scores, std::int64_t n,
                                       std::uint32_t threshold, std::int32_t ties,
                                       const Emit& emit) {
-    Kokkos::parallel_scan(
-        Kokkos::TeamThreadRange(team, n), [&](std::int64_t i, std::int64_t& seen, bool final) {
-          std::uint32_t const key = order_key(scores[i]);
-          if (key < threshold)
-            return;
-          std::int64_t const equals = seen & 0xffffffff;
-          bool const above = key > threshold;
-          if (final && (above || equals < ties))
-            emit((seen >> 32) + (equals < ties ? equals : ties), i, scores[i]);
-          seen += above ? std::int64_t(1) << 32 : 1;
-        });
+    Kokkos::parallel_scan(Kokkos::TeamThreadRange(team, n),
+                          [&](std::int64_t i, std::int64_t& seen, bool final) {
+                            std::uint32_t const key = order_key(scores[i]);
+                            if (key < threshold)
+                              return;
+                            std::int64_t const equals = seen & 0xffffffff;
+                            bool const above = key > threshold;
+                            if (final && (above || equals < ties))
+                              emit((seen >> 32) + (equals < ties ? equals : ties), i, scores[i]);
+                            seen += above ? std::int64_t(1) << 32 : 1;
+                          });
   }
 };
 
-/// Team-level top-k: calls emit(rank, position, score) for each of the min(k, n) best of the scores,
-/// in ascending order of position. Every thread of the team calls it; `scratch` is team-shared
-/// memory of Strategy::scratch_bytes, 4-byte aligned. Scores and scratch must be visible to the team
-/// (a barrier after writing them). O(n).
+/// Team-level top-k: calls emit(rank, position, score) for each of the min(k, n) best of the
+/// scores, in ascending order of position. Every thread of the team calls it; `scratch` is
+/// team-shared memory of Strategy::scratch_bytes, 4-byte aligned. Scores and scratch must be
+/// visible to the team (a barrier after writing them). O(n).
 template <SelectStrategy Strategy = RadixSelect, class Member, class Emit>
 KOKKOS_FUNCTION void select(const Member& team, const float* scores, std::int64_t n, std::int64_t k,
                             std::byte* scratch, const Emit& emit) {
@@ -130,13 +131,23 @@ KOKKOS_FUNCTION void select(const Member& team, const float* scores, std::int64_
                          [&](std::int64_t i) { emit(i, i, scores[i]); });
 }
 
+namespace detail {
+
+/// A strategy's scratch from the team's level-0 scratch memory.
+template <SelectStrategy Strategy, class Member>
+KOKKOS_FUNCTION std::byte* team_scratch(const Member& team) {
+  constexpr std::size_t bytes = Strategy::scratch_bytes, alignment = alignof(std::uint32_t);
+  return static_cast<std::byte*>(team.team_scratch(0).get_shmem_aligned(bytes, alignment));
+}
+
+} // namespace detail
+
 /// The same into a rank-1 View of integers of extent k: ascending positions, -1 beyond the count.
 /// Scratch comes from the team's level-0 scratch memory.
 template <SelectStrategy Strategy = RadixSelect, class Member, class Scores, class Out>
 KOKKOS_FUNCTION void select(const Member& team, const Scores& scores, std::int64_t k,
                             const Out& out) {
-  std::byte* const scratch = static_cast<std::byte*>(
-      team.team_scratch(0).get_shmem_aligned(Strategy::scratch_bytes, alignof(std::uint32_t)));
+  std::byte* const scratch = detail::team_scratch<Strategy>(team);
   std::int64_t const n = static_cast<std::int64_t>(scores.extent(0));
   select<Strategy>(team, scores.data(), n, k, scratch,
                    [&](std::int64_t rank, std::int64_t position, float) {
@@ -165,7 +176,7 @@ struct SelectCandidates {
     Candidates const candidates = descent.candidates(visible, i);
     Contest const contest = descent.contest(candidates, visible);
     float const* const row = scores.values + i * scores.pitch;
-    bool const scored = descent.must_score(contest);
+    bool const scored = descent.must_score(contest, visible);
     auto const put = [&](std::int64_t rank, std::int64_t position, float score) {
       out.put(visible, i, rank, candidates.row(position), score);
     };
@@ -200,8 +211,7 @@ private:
   KOKKOS_FUNCTION std::byte* scratch(const Member& team, std::int64_t i) const {
     if (host_scratch != nullptr)
       return host_scratch + static_cast<std::size_t>(i) * Strategy::scratch_bytes;
-    return static_cast<std::byte*>(
-        team.team_scratch(0).get_shmem_aligned(Strategy::scratch_bytes, alignof(std::uint32_t)));
+    return team_scratch<Strategy>(team);
   }
 };
 

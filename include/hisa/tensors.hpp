@@ -105,10 +105,10 @@ struct PagedKeys {
 /// The pooled rows of one level: `R` rows of `head_dim` values for each complete block of
 /// `block_size` tokens, R being the pooling rule's `rows`. `T` may be const.
 ///
-/// Contiguous keys: the rows of a sequence follow one another; block b of query t (in pool calls: of
-/// sequence t) is block begin[t] + b of the buffer. Paged keys: the buffer shares the page table, each
-/// page owns max(1, P / B) blocks, and a block belongs to its *last* page, so that sequences that
-/// share pages share rows and forks do not collide; `begin` is not used.
+/// Contiguous keys: the rows of a sequence follow one another; block b of query t (in pool calls:
+/// of sequence t) is block begin[t] + b of the buffer. Paged keys: the buffer shares the page
+/// table, each page owns max(1, P / B) blocks, and a block belongs to its *last* page, so that
+/// sequences that share pages share rows and forks do not collide; `begin` is not used.
 template <class T>
 struct PooledKeys {
   using element_type = std::remove_const_t<T>;
@@ -121,9 +121,10 @@ struct PooledKeys {
   int head_dim = 0;             ///< D
   const std::int32_t* begin = nullptr; ///< [M] or [sequences], in blocks; null: all zero
 
-  HISA_FUNCTION constexpr operator PooledKeys<const T>() const
-    requires(!std::is_const_v<T>)
-  {
+  /// Writable rows serve where rows are only read.
+  template <class U>
+  requires(std::is_same_v<U, const T> && !std::is_const_v<T>) HISA_FUNCTION constexpr
+  operator PooledKeys<U>() const {
     return {values, scales, blocks, block_size, head_dim, begin};
   }
 };
@@ -154,9 +155,9 @@ HISA_FUNCTION constexpr PooledRow pooled_row(const PagedKeys<T>& keys, const Poo
   return PooledRow(page.value * per_page + b.value % per_page);
 }
 
-/// Blocks to keep given by the caller, in place of pooled levels: another layer's, a draft step's, a
-/// published list. Any order; -1 is skipped; duplicates and invisible blocks are ignored; nothing is
-/// forced.
+/// Blocks to keep given by the caller, in place of pooled levels: another layer's, a draft step's,
+/// a published list. Any order; -1 is skipped; duplicates and invisible blocks are ignored; nothing
+/// is forced.
 struct BlockLists {
   const std::int32_t* blocks = nullptr; ///< [M, capacity], counted from the query's anchor
   std::int64_t capacity = 0;            ///< entries of a row

@@ -16,10 +16,10 @@ namespace detail {
 /// The pointer of a View (`data`) or of an mdspan (`data_handle`).
 template <class Tensor>
 auto data_of(const Tensor& tensor) {
-  if constexpr (requires { tensor.data_handle(); })
-    return tensor.data_handle();
-  else
+  if constexpr (requires { tensor.data(); })
     return tensor.data();
+  else
+    return tensor.data_handle();
 }
 
 template <class Tensor>
@@ -32,18 +32,12 @@ constexpr int rank_of() {
 
 template <class Tensor>
 std::int64_t extent_of(const Tensor& tensor, int r) {
-  if constexpr (requires { tensor.data_handle(); })
-    return static_cast<std::int64_t>(tensor.extent(static_cast<typename Tensor::rank_type>(r)));
-  else
-    return static_cast<std::int64_t>(tensor.extent(static_cast<std::size_t>(r)));
+  return static_cast<std::int64_t>(tensor.extent(static_cast<std::size_t>(r)));
 }
 
 template <class Tensor>
 std::int64_t stride_of(const Tensor& tensor, int r) {
-  if constexpr (requires { tensor.data_handle(); })
-    return static_cast<std::int64_t>(tensor.stride(static_cast<typename Tensor::rank_type>(r)));
-  else
-    return static_cast<std::int64_t>(tensor.stride(r));
+  return static_cast<std::int64_t>(tensor.stride(static_cast<std::size_t>(r)));
 }
 
 /// Checks that dimensions `first` .. are row-major and packed.

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// hisa-eval: what hierarchical indexing costs and keeps on dumps of trained indexers.
+#include "report.hpp"
+
+#include <hisa/error.hpp>
+#include <hisa/shape.hpp>
+
+#include <CLI/CLI.hpp>
+#include <Kokkos_Core.hpp>
+
+#include <charconv>
+#include <chrono>
+#include <iostream>
+#include <unistd.h>
+
+namespace {
+
+using namespace hisa::tools;
+
+constexpr int exit_failure = 1, exit_bad_input = 2;
+
+/// The command line as it was typed.
+struct Arguments {
+  std::vector<std::string> dumps;
+  std::vector<std::string> block_size, block_topk;
+  int topk = 2048;
+  std::string pooling = "mean", queries = "all";
+  std::string json, out;
+};
+
+void declare(CLI::App& app, Arguments& a) {
+  app.add_option("DUMP", a.dumps, "safetensors dumps of an indexer's q, w, k, k_scale, pos")
+      ->required();
+  app.add_option("--block-size", a.block_size,
+                 "tokens a block; commas separate levels, coarse to fine; repeat the pair of "
+                 "--block-size and --block-topk to add a setting [128]")
+      ->allow_extra_args(false)
+      ->take_all();
+  app.add_option("--block-topk", a.block_topk, "blocks kept a query on each level [64]")
+      ->allow_extra_args(false)
+      ->take_all();
+  app.add_option("--topk", a.topk, "tokens kept a query")->capture_default_str();
+  app.add_option("--pooling", a.pooling, "pooling rule: mean")->capture_default_str();
+  app.add_option("--queries", a.queries,
+                 "rows of the dump to evaluate: all, the first N, or FIRST:END")
+      ->capture_default_str();
+  app.add_option("--json", a.json, "also write the figures to this file");
+  app.add_option("--out", a.out,
+                 "also write the selected indices to this safetensors file; needs one dump and one "
+                 "setting");
+}
+
+/// A whole number between `least` and `most`, or BadInput naming the option.
+int parse_int(const std::string& option, std::string_view text, int least, int most) {
+  int value = 0;
+  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < least || value > most)
+    throw BadInput(option + " is " + quote(text) + ", expected a whole number from " +
+                   std::to_string(least) + " to " + std::to_string(most));
+  return value;
+}
+
+std::vector<int> parse_levels(const std::string& option, std::string_view text) {
+  std::vector<int> values;
+  while (true) {
+    std::size_t const comma = text.find(',');
+    values.push_back(
+        parse_int(option, text.substr(0, comma), 1, std::numeric_limits<int>::max()));
+    if (comma == std::string_view::npos)
+      return values;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+std::vector<Setting> parse_settings(Arguments a) {
+  if (a.block_size.empty() && a.block_topk.size() <= 1)
+    a.block_size = {"128"};
+  if (a.block_topk.empty() && a.block_size.size() <= 1)
+    a.block_topk = {"64"};
+  if (a.block_size.size() != a.block_topk.size())
+    throw BadInput("--block-size is given " + std::to_string(a.block_size.size()) +
+                   " times and --block-topk " + std::to_string(a.block_topk.size()) +
+                   " times, expected pairs");
+  std::vector<Setting> settings;
+  for (std::size_t i = 0; i < a.block_size.size(); ++i) {
+    Setting const setting{parse_levels("--block-size", a.block_size[i]),
+                          parse_levels("--block-topk", a.block_topk[i])};
+    if (setting.block_size.size() != setting.block_topk.size())
+      throw BadInput("--block-size " + quote(a.block_size[i]) + " and --block-topk " +
+                     quote(a.block_topk[i]) + " have different numbers of levels");
+    if (setting.block_size.size() > std::size_t(hisa::max_levels))
+      throw BadInput("--block-size " + quote(a.block_size[i]) + " has more than " +
+                     std::to_string(hisa::max_levels) + " levels");
+    settings.push_back(setting);
+  }
+  return settings;
+}
+
+/// `all`, `N` or `FIRST:END` as rows of a dump.
+RowRange parse_rows(const std::string& text, const Dump& dump) {
+  if (text == "all")
+    return {0, dump.queries};
+  std::string const option = "--queries of " + display(dump.file);
+  std::size_t const colon = text.find(':');
+  if (colon == std::string::npos)
+    return {0, parse_int(option, text, 1, dump.queries)};
+  int const first = parse_int(option, text.substr(0, colon), 0, dump.queries - 1);
+  return {first, parse_int(option, text.substr(colon + 1), first + 1, dump.queries)};
+}
+
+/// A line on the terminal for anything that takes longer than two seconds; nothing when piped.
+class TerminalProgress {
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  bool const terminal_ = isatty(STDERR_FILENO) != 0;
+  bool shown_ = false;
+
+public:
+  TerminalProgress() = default;
+  TerminalProgress(const TerminalProgress&) = delete;
+  ~TerminalProgress() { clear(); }
+
+  void operator()(const std::string& step, double share) {
+    if (!terminal_ || std::chrono::steady_clock::now() - start_ < std::chrono::seconds(2))
+      return;
+    std::cerr << "\r\033[K" << step << "  " << static_cast<int>(100 * share) << " %" << std::flush;
+    shown_ = true;
+  }
+  void clear() {
+    if (shown_)
+      std::cerr << "\r\033[K" << std::flush;
+    shown_ = false;
+  }
+};
+
+void run(const Arguments& a) {
+  std::vector<Setting> const settings = parse_settings(a);
+  if (a.pooling != "mean")
+    throw BadInput("--pooling is " + quote(a.pooling) + ", expected mean");
+  if (!a.out.empty() && (a.dumps.size() != 1 || settings.size() != 1))
+    throw BadInput("--out needs one dump and one setting, and there are " +
+                   std::to_string(a.dumps.size()) + " and " + std::to_string(settings.size()));
+  std::vector<Report> reports;
+  std::vector<RowRange> rows;
+  for (const std::string& file : a.dumps) {
+    reports.push_back({load_dump(file), {}});
+    rows.push_back(parse_rows(a.queries, reports.back().dump));
+  }
+
+  Kokkos::ScopeGuard const kokkos(Kokkos::InitializationSettings().set_disable_warnings(true));
+  for (const Report& report : reports)
+    check_settings(report.dump, settings, a.topk);
+  TerminalProgress progress;
+  for (std::size_t i = 0; i < reports.size(); ++i) {
+    reports[i].evaluation =
+        evaluate(reports[i].dump, rows[i], settings, a.topk,
+                 [&](const std::string& step, double share) { progress(step, share); });
+    progress.clear();
+    print_table(std::cout, reports[i]);
+  }
+  if (!a.json.empty())
+    write_json(a.json, reports);
+  if (!a.out.empty())
+    write_selections(a.out, reports.front());
+}
+
+/// What the parser says, as one sentence on one line.
+std::string one_line(std::string text) {
+  for (char& c : text)
+    c = c == '\n' ? ' ' : c;
+  return text;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  Arguments arguments;
+  CLI::App app("What hierarchical indexing costs and keeps, beside the flat indexer, on dumps of "
+               "trained indexers.",
+               "hisa-eval");
+  declare(app, arguments);
+  try {
+    app.parse(argc, argv);
+    run(arguments);
+    if (!std::cout)
+      throw std::runtime_error("standard output cannot be written");
+    return 0;
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  } catch (const CLI::Error& error) {
+    std::cerr << "hisa-eval: " << one_line(error.what()) << '\n';
+    return exit_bad_input;
+  } catch (const BadInput& error) {
+    std::cerr << "hisa-eval: " << error.what() << '\n';
+    return exit_bad_input;
+  } catch (const hisa::precondition_error& error) {
+    std::cerr << "hisa-eval: " << error.what() << '\n';
+    return exit_bad_input;
+  } catch (const std::exception& error) {
+    std::cerr << "hisa-eval: " << one_line(error.what()) << '\n';
+    return exit_failure;
+  }
+}
