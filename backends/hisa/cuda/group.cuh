@@ -8,6 +8,15 @@
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
+/// Kernels of one call overlap their starts: a kernel lets its successor start at once, and touches
+/// memory only when its predecessors are complete.
+__device__ inline void begin_kernel() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 /// What every group of CUDA threads shares.
 struct WarpOperations {
   static constexpr int wave = 32;

@@ -47,8 +47,17 @@ void launch(void (*kernel)(Task), std::int64_t ctas, int threads, std::size_t by
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(bytes)),
         name);
-  kernel<<<static_cast<unsigned>(ctas), static_cast<unsigned>(threads), bytes, stream>>>(task);
-  check(cudaGetLastError(), name);
+  cudaLaunchAttribute overlap = {}; // see begin_kernel
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = static_cast<unsigned>(ctas);
+  config.blockDim = static_cast<unsigned>(threads);
+  config.dynamicSmemBytes = bytes;
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = 1;
+  check(cudaLaunchKernelEx(&config, kernel, task), name);
 }
 
 /// Describes rows of 128 fp8 values to the copy engine, to be fetched in boxes of `box_rows` rows.

@@ -46,6 +46,8 @@ struct Level {
   std::int64_t block_size = 1; ///< 1: the tokens
   std::int64_t budget = 0;     ///< m or k
   Boundary boundary = Boundary::counted;
+  /// A query that sees no more keys than this takes them all, whatever the levels above kept.
+  std::int64_t identity = 0;
   bool scores_wanted = false; ///< score even where the choice is decided without
   const std::int32_t* parents = nullptr;       ///< [count, parent_pitch] kept above; null: all
   const std::int32_t* parent_counts = nullptr; ///< [count]
@@ -57,7 +59,7 @@ struct Level {
     return visibility.visible(first + i, max_keys);
   }
   __device__ Candidates candidates(const Visible& v, std::int64_t i) const {
-    if (parents == nullptr)
+    if (parents == nullptr || takes_all(v))
       return Candidates(v, {}, block_size);
     return Candidates(v, {parents + i * parent_pitch, parent_counts[i], parent_size}, block_size);
   }
@@ -65,7 +67,10 @@ struct Level {
     return block_size == 1 ? Contest::tokens(c, budget)
                            : Contest::blocks(c, v, block_size, budget, boundary);
   }
-  __device__ bool must_score(const Contest& c) const { return scores_wanted || !c.decided(); }
+  __device__ bool takes_all(const Visible& v) const { return v.count() <= identity; }
+  __device__ bool must_score(const Contest& c, const Visible& v) const {
+    return scores_wanted || (!takes_all(v) && !c.decided());
+  }
   /// The level's row 0 of a query, as a row of the buffer.
   __device__ std::int64_t origin(const Visible& v) const {
     if (block_size == 1)

@@ -135,13 +135,14 @@ private:
       level.count = std::min(layout_.queries, queries.count - first);
       level.max_keys = std::min(max_keys_, keys.count);
       level.boundary = options_.boundary;
+      level.identity = topk_;
       PieceLists pieces; // all rows
-      for (int l = 0; l < levels_.count; ++l) {
+      for (int l = 0; l < LevelsT::count; ++l) {
         const Pooled& rows = pooled[static_cast<std::size_t>(l)];
         set_level(level, l, &rows, out);
         score(stream, level, queries, {rows.values, rows.scales, rows.blocks, 128}, pieces, parts);
         Level next = level;
-        set_level(next, l + 1, l + 1 < levels_.count ? &pooled[std::size_t(l) + 1] : nullptr, out);
+        set_level(next, l + 1, l + 1 < LevelsT::count ? pooled.data() + l + 1 : nullptr, out);
         std::int32_t* const blocks = parts.blocks[l % 2];
         next.parents = blocks, next.parent_counts = parts.counts[l % 2];
         next.parent_pitch = layout_.kept, next.parent_size = levels_.block_size[l];

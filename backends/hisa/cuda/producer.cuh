@@ -105,7 +105,7 @@ private:
     if (lane_ < group_queries && i < task_.level.count) {
       Visible const v = task_.level.visible(i);
       Candidates const c = task_.level.candidates(v, i);
-      if (task_.level.must_score(task_.level.contest(c, v))) {
+      if (task_.level.must_score(task_.level.contest(c, v), v)) {
         limit_ = static_cast<std::int32_t>(c.count);
         low = begin_ = static_cast<std::int32_t>(task_.level.origin(v) + c.skip);
         high = low + limit_;

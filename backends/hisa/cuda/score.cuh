@@ -11,6 +11,7 @@
 ///      heads, while the products of the query before are weighted, summed over heads and stored.
 #pragma once
 
+#include <hisa/cuda/group.cuh>
 #include <hisa/cuda/producer.cuh>
 
 HISA_NAMESPACE_BEGIN
@@ -195,6 +196,7 @@ __global__ void __launch_bounds__(ScorePolicy::threads, 1)
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
   }
   __syncthreads();
+  begin_kernel();
   if (threadIdx.x < 128 * ScorePolicy::consumers) {
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(ScorePolicy::consumer_registers));
     Consumer<Heads>(task, storage).run();

@@ -162,7 +162,7 @@ struct BlockRow {
     winners = static_cast<std::int32_t>(contest.winners());
     need = static_cast<std::int32_t>(contest.need);
     takes_first = contest.takes_first, takes_last = contest.takes_last;
-    decided = !level.must_score(contest);
+    decided = !level.must_score(contest, v);
     if (level.boundary == Boundary::none && !decided) { // only an end can be partly visible
       auto const end = static_cast<std::int32_t>(c.count - 1);
       field.hidden[0] = v.covers(c.row(0), level.block_size) ? -1 : 0;
@@ -202,6 +202,41 @@ __device__ void keep_blocks(const KeepTask& task, std::int64_t i,
   }
 }
 
+/// A query's blocks as the source of its candidates on the next level.
+struct ListedQuery {
+  const std::int32_t* blocks; ///< null: all from `first`
+  std::int32_t first;
+  std::int32_t count;  ///< 0 where nothing has to be scored
+  std::int32_t origin; ///< the next level's row 0 in its buffer
+  std::int32_t skip;   ///< rows of the first block that come before position 0
+
+  __device__ std::int32_t block(std::int32_t i) const {
+    return blocks == nullptr ? first + i : blocks[i];
+  }
+};
+
+__device__ inline ListedQuery listed_query(const KeepTask& task, std::int64_t i) {
+  ListedQuery q = {};
+  if (i >= task.level.count)
+    return q;
+  Visible const v = task.next.visible(i);
+  Candidates const c = task.next.candidates(v, i);
+  if (!task.next.must_score(task.next.contest(c, v), v))
+    return q;
+  std::int64_t const size = task.level.block_size;
+  q.origin = static_cast<std::int32_t>(task.next.origin(v));
+  q.skip = static_cast<std::int32_t>(c.skip);
+  if (task.next.takes_all(v)) {
+    q.first = static_cast<std::int32_t>(v.first_row(size));
+    q.count = static_cast<std::int32_t>(v.end_row(size)) - q.first;
+    q.skip -= q.first * static_cast<std::int32_t>(size / task.next.block_size);
+  } else {
+    q.blocks = task.blocks + i * task.pitch;
+    q.count = task.counts[i];
+  }
+  return q;
+}
+
 /// The pieces of the next level for a group of queries whose blocks are all kept.
 template <int Capacity>
 __device__ void list_pieces(const KeepTask& task, std::int64_t group,
@@ -211,23 +246,13 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group,
   int const ratio = static_cast<int>(task.level.block_size / task.next.block_size);
   int const of_block = ratio >> pieces.piece_log2;
   Group const g;
-  __shared__ std::int32_t counts_of[group_queries], origins[group_queries], skips[group_queries];
-  if (g.lane() < group_queries) {
-    std::int64_t const i = group * group_queries + g.lane();
-    std::int32_t count = 0;
-    if (i < task.level.count) {
-      Visible const v = task.next.visible(i);
-      Candidates const c = task.next.candidates(v, i);
-      count = task.next.must_score(task.next.contest(c, v)) ? task.counts[i] : 0;
-      origins[g.lane()] = static_cast<std::int32_t>(task.next.origin(v));
-      skips[g.lane()] = static_cast<std::int32_t>(c.skip);
-    }
-    counts_of[g.lane()] = count;
-  }
+  __shared__ ListedQuery queries[group_queries];
+  if (g.lane() < group_queries)
+    queries[g.lane()] = listed_query(task, group * group_queries + g.lane());
   g.barrier();
   std::int32_t counts[group_queries];
   for (int q = 0; q < group_queries; ++q)
-    counts[q] = counts_of[q];
+    counts[q] = queries[q].count;
 
   // 1. Blocks become rows of the level's buffer, so that equal rows are equal keys.
   std::int32_t* const rows = pieces.rows + group * pieces.pitch;
@@ -236,7 +261,7 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group,
   std::int32_t const blocks = joined.build(
       counts,
       [&](int q, std::int32_t e) {
-        return origins[q] + task.blocks[(group * group_queries + q) * task.pitch + e] * ratio;
+        return queries[q].origin + queries[q].block(e) * ratio;
       },
       [&](std::int32_t rank, const auto& entry) {
         for (int j = 0; j < of_block; ++j) {
@@ -244,8 +269,9 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group,
           rows[at] = entry.value + offset;
           Positions p;
           for (int q = 0; q < group_queries; ++q)
-            p.of[q] = entry.index[q] < 0 ? Positions::absent
-                                         : entry.index[q] * ratio - skips[q] + offset;
+            p.of[q] = entry.index[q] < 0
+                          ? Positions::absent
+                          : entry.index[q] * ratio - queries[q].skip + offset;
           positions[at] = p;
         }
       });
@@ -276,6 +302,7 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group,
 template <int Capacity>
 __global__ void __launch_bounds__(KeepPolicy<Capacity>::threads, 2)
     keep_kernel(const __grid_constant__ KeepTask task) {
+  begin_kernel();
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& storage = *reinterpret_cast<typename KeepPolicy<Capacity>::Storage*>(memory);
   std::int64_t const group = blockIdx.x;
@@ -316,7 +343,8 @@ struct TokenRow {
 };
 
 template <int Threads, int Capacity>
-__global__ void __launch_bounds__(Threads, 2) token_kernel(const __grid_constant__ TokenTask task) {
+__global__ void __launch_bounds__(Threads, Capacity > 8192 ? 1 : 3) token_kernel(const __grid_constant__ TokenTask task) {
+  begin_kernel();
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& storage = *reinterpret_cast<gpu::StreamStorage<Capacity>*>(memory);
   Cta<Threads> const g{};
@@ -337,7 +365,7 @@ __global__ void __launch_bounds__(Threads, 2) token_kernel(const __grid_constant
 
   // 1. The winners, in ascending order.
   if (!r.decided)
-    choose<16>(g, storage, row, r.field, topk, emit);
+    choose<8192 / Threads>(g, storage, row, r.field, topk, emit);
   else
     for (std::int32_t p = g.lane(); p < r.winners; p += g.size())
       emit(p, p);
@@ -363,7 +391,8 @@ struct TopkTask {
 };
 
 template <int Threads, int Capacity>
-__global__ void __launch_bounds__(Threads, 2) topk_kernel(const __grid_constant__ TopkTask task) {
+__global__ void __launch_bounds__(Threads, Capacity > 8192 ? 1 : 2) topk_kernel(const __grid_constant__ TopkTask task) {
+  begin_kernel();
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& storage = *reinterpret_cast<gpu::StreamStorage<Capacity>*>(memory);
   Cta<Threads> const g{};
@@ -373,7 +402,7 @@ __global__ void __launch_bounds__(Threads, 2) topk_kernel(const __grid_constant_
   contest.end = task.lengths == nullptr ? task.columns
                                         : detail::clamp(task.lengths[i], 0, task.columns);
   contest.need = task.topk;
-  choose<16>(g, storage, row, Field(contest), contest.need,
+  choose<8192 / Threads>(g, storage, row, Field(contest), contest.need,
             [&](std::int32_t rank, std::int32_t position) {
               task.out.indices[out + rank] = position;
               if (task.out.scores != nullptr)

@@ -114,8 +114,9 @@ struct Layout {
     for (int l = 0; l < levels.count; ++l) {
       std::int64_t const kept = levels.kept(l, max_keys);
       layout.kept = std::max(layout.kept, kept);
+      // A query that takes all it sees may have two blocks more than m.
       layout.pieces = std::max(layout.pieces,
-                               group_queries * kept * (levels.ratio(l) >> levels.piece_log2(l)));
+                               group_queries * (kept + 2) * (levels.ratio(l) >> levels.piece_log2(l)));
     }
     layout.scores = (layout.scores + 31) / 32 * 32;
     layout.pieces = (layout.pieces + 7) / 8 * 8;

@@ -12,7 +12,7 @@
 #include <cstdint>
 
 /// Before a loop whose array indices must become constants in device code.
-#if defined(__CUDACC__) || defined(__HIPCC__)
+#if defined(__CUDA_ARCH__) || defined(__clang__)
 #define HISA_UNROLL _Pragma("unroll")
 #else
 #define HISA_UNROLL
