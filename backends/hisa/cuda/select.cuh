@@ -178,8 +178,9 @@ __device__ void keep_blocks(const KeepTask& task, std::int64_t i,
   using Group = Threadgroup<KeepPolicy<Capacity>::query_threads>;
   Group const g(static_cast<int>(i % group_queries));
   BlockRow& shared_row = *reinterpret_cast<BlockRow*>(&storage);
+  bool const present = i < task.level.count; // else an empty row that stores nothing
   if (g.lane() == 0)
-    shared_row = BlockRow(task.level, i);
+    shared_row = present ? BlockRow(task.level, i) : BlockRow();
   g.barrier();
   BlockRow const r = shared_row;
   g.barrier(); // the selection uses the same memory
@@ -192,7 +193,7 @@ __device__ void keep_blocks(const KeepTask& task, std::int64_t i,
   else
     for (std::int32_t p = g.lane(); p < r.winners; p += g.size())
       emit(p, r.field.first + p);
-  if (g.lane() == 0) {
+  if (g.lane() == 0 && present) {
     if (r.takes_first)
       out[0] = r.row_of(0);
     std::int32_t const kept = r.winners + r.takes_first + r.takes_last;
@@ -307,8 +308,7 @@ __global__ void __launch_bounds__(KeepPolicy<Capacity>::threads, 2)
   auto& storage = *reinterpret_cast<typename KeepPolicy<Capacity>::Storage*>(memory);
   std::int64_t const group = blockIdx.x;
   int const q = static_cast<int>(threadIdx.x) / KeepPolicy<Capacity>::query_threads;
-  if (group * group_queries + q < task.level.count)
-    keep_blocks<Capacity>(task, group * group_queries + q, storage.select[q]);
+  keep_blocks<Capacity>(task, group * group_queries + q, storage.select[q]);
   __syncthreads();
   list_pieces<Capacity>(task, group, storage.lists);
 }
