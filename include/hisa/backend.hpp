@@ -2,11 +2,13 @@
 /// @file
 /// The customisation points: `pool`, `score`, `select`, `descend` and `index`, with their portable
 /// defaults. A backend derives from `Portable<Itself>`, overrides what it does better and nothing
-/// else; the defaults call the other points through `Self`, so an override takes effect wherever the
-/// step is used.
+/// else; the defaults call the other points through `Self`, so an override takes effect wherever
+/// the step is used.
 ///
-/// Every point is a static function that enqueues kernels on the execution space instance it is given
-/// and returns: no allocation, no fence, no read of device memory on the host.
+/// Every point is a static function that enqueues kernels on the execution space instance it is
+/// given and returns: no allocation, no fence, no read of device memory on the host. (Kokkos'
+/// OpenMP and Threads backends allocate their own team scratch at an instance's first team kernel,
+/// whoever launches it.)
 #pragma once
 
 #include <hisa/block_lists.hpp>
@@ -16,6 +18,8 @@
 #include <hisa/workspace.hpp>
 
 #include <Kokkos_Core.hpp>
+
+#include <type_traits>
 
 HISA_NAMESPACE_BEGIN
 
@@ -32,8 +36,7 @@ int splits_for(const Exec& exec, std::int64_t queries, std::int64_t work) {
 
 template <class Exec>
 auto team_policy(const Exec& exec, std::int64_t teams) {
-  return Kokkos::TeamPolicy<Exec>(exec, static_cast<int>(teams),
-                                  portable_policy<Exec>().team_size);
+  return Kokkos::TeamPolicy<Exec>(exec, static_cast<int>(teams), portable_policy<Exec>().team_size);
 }
 
 } // namespace detail
@@ -53,9 +56,8 @@ struct Portable {
                    const PooledKeys<typename Keys::element_type>& pooled,
                    const Sequences& sequences) {
     int const splits = detail::splits_for(exec, sequences.count, keys.capacity());
-    Kokkos::parallel_for(
-        "hisa::pool", detail::team_policy(exec, sequences.count * splits),
-        detail::PoolBlocks<Rule, Keys>{keys, pooled, sequences, splits});
+    Kokkos::parallel_for("hisa::pool", detail::team_policy(exec, sequences.count * splits),
+                         detail::PoolBlocks<Rule, Keys>{keys, pooled, sequences, splits});
   }
 
   /// Scores the contested candidates of a descent.
@@ -66,10 +68,9 @@ struct Portable {
                          detail::PrepareQueries<typename DescentType::element_type>{
                              descent.group, workspace.prepared});
     int const splits = detail::splits_for(exec, descent.group.count, descent.capacity);
-    Kokkos::parallel_for(
-        "hisa::score", detail::team_policy(exec, descent.group.count * splits),
-        detail::ScoreCandidates<policy.score, DescentType>{descent, workspace.prepared,
-                                                           workspace.scores, splits});
+    Kokkos::parallel_for("hisa::score", detail::team_policy(exec, descent.group.count * splits),
+                         detail::ScoreCandidates<policy.score, DescentType>{
+                             descent, workspace.prepared, workspace.scores, splits});
   }
 
   /// Chooses among the candidates of a descent by the scores in the workspace.
@@ -80,10 +81,9 @@ struct Portable {
     std::byte* const scratch = detail::on_host<Exec> ? workspace.strategy_scratch : nullptr;
     if (!detail::on_host<Exec>)
       policy.set_scratch_size(0, Kokkos::PerTeam(static_cast<int>(Strategy::scratch_bytes + 16)));
-    Kokkos::parallel_for(
-        "hisa::select", policy,
-        detail::SelectCandidates<Strategy, DescentType, Out>{descent, workspace.scores, out,
-                                                             scratch});
+    Kokkos::parallel_for("hisa::select", policy,
+                         detail::SelectCandidates<Strategy, DescentType, Out>{
+                             descent, workspace.scores, out, scratch});
   }
 
   /// One level: score, then select.
@@ -111,5 +111,15 @@ template <class Exec>
 struct DefaultBackend {
   using type = Portable<>;
 };
+
+namespace detail {
+
+/// `Backend`, or the default of the execution space where it is void.
+template <class Backend, class Exec>
+using backend_or_default =
+    typename std::conditional_t<std::is_void_v<Backend>, DefaultBackend<Exec>,
+                                std::type_identity<Backend>>::type;
+
+} // namespace detail
 
 HISA_NAMESPACE_END

@@ -11,8 +11,8 @@
 HISA_NAMESPACE_BEGIN
 namespace detail {
 
-/// Turns block lists into kept lists: visible blocks, ascending, each once. Team i, query i. Ranks are
-/// found by counting, O(capacity^2) a query.
+/// Turns block lists into kept lists: visible blocks, ascending, each once. Team i, query i. Ranks
+/// are found by counting, O(capacity^2) a query.
 template <class Visibility>
 struct NormaliseLists {
   BlockLists lists;
@@ -32,8 +32,8 @@ struct NormaliseLists {
 
     // 1. Mark the first entry of each visible block.
     Kokkos::parallel_for(entries, [&](std::int64_t a) {
-      bool good = in[a] >= visible.first_row(kept.block_size) &&
-                  in[a] < visible.end_row(kept.block_size);
+      bool good =
+          in[a] >= visible.first_row(kept.block_size) && in[a] < visible.end_row(kept.block_size);
       for (std::int64_t b = 0; b < a; ++b)
         good = good && in[b] != in[a];
       is_unique[a] = good;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// Which rows of a level a query chooses among, and which of them need a score. Plain arithmetic that
-/// every backend shares: no data is touched but the list of kept parents.
+/// Which rows of a level a query chooses among, and which of them need a score. Plain arithmetic
+/// that every backend shares: no data is touched but the list of kept parents.
 #pragma once
 
 #include <hisa/shape.hpp>
@@ -56,8 +56,8 @@ struct Candidates {
   }
 };
 
-/// What is left to decide among the candidates once boundary blocks are taken: the best `need` of the
-/// positions [first, end). Where all or none of these are kept, nothing has to be scored.
+/// What is left to decide among the candidates once boundary blocks are taken: the best `need` of
+/// the positions [first, end). Where all or none of these are kept, nothing has to be scored.
 struct Contest {
   std::int64_t first = 0;
   std::int64_t end = 0;
@@ -70,9 +70,7 @@ struct Contest {
   HISA_FUNCTION constexpr std::int64_t winners() const { return size() < need ? size() : need; }
   HISA_FUNCTION constexpr bool decided() const { return winners() == 0 || size() <= need; }
   /// How many positions are kept in all.
-  HISA_FUNCTION constexpr std::int64_t kept() const {
-    return winners() + takes_first + takes_last;
-  }
+  HISA_FUNCTION constexpr std::int64_t kept() const { return winners() + takes_first + takes_last; }
 
   /// The contest among tokens: nothing is forced.
   HISA_FUNCTION static constexpr Contest tokens(const Candidates& candidates, std::int64_t topk) {

@@ -15,14 +15,38 @@
 HISA_NAMESPACE_BEGIN
 namespace detail {
 
-inline std::string exactly(std::int64_t value) { return std::to_string(value); }
-inline std::string at_least(std::int64_t value) { return "at least " + std::to_string(value); }
-inline std::string at_most(std::int64_t value) { return "at most " + std::to_string(value); }
+inline std::string exactly(std::int64_t value) {
+  return std::to_string(value);
+}
+inline std::string at_least(std::int64_t value) {
+  return "at least " + std::to_string(value);
+}
+inline std::string at_most(std::int64_t value) {
+  return "at most " + std::to_string(value);
+}
+
+/// The largest H and D: far beyond any model, and far from where sizes overflow.
+inline constexpr int max_extent = 1 << 16;
 
 inline void require_aligned(const void* pointer, std::size_t alignment, const char* function,
                             const char* argument) {
   require(reinterpret_cast<std::uintptr_t>(pointer) % alignment == 0, function, argument,
           "misaligned", "an address that is a multiple of " + std::to_string(alignment));
+}
+
+/// An array that the call reads or writes.
+template <class T>
+void require_array(const T* array, const char* function, const char* argument) {
+  require_pointer(array, function, argument);
+  require_aligned(array, alignof(T), function, argument);
+}
+
+/// An array that may be absent, unless `needed`.
+template <class T>
+void require_optional_array(const T* array, const char* function, const char* argument,
+                            bool needed = false) {
+  if (array != nullptr || needed)
+    require_array(array, function, argument);
 }
 
 template <ElementType T>
@@ -35,9 +59,8 @@ void check_queries(const char* function, const Queries<T>& queries, std::int64_t
           exactly(head_dim));
   if (queries.count == 0)
     return;
-  require_pointer(queries.values, function, "queries.values");
-  require_pointer(queries.weights, function, "queries.weights");
-  require_aligned(queries.values, alignof(T), function, "queries.values");
+  require_array(queries.values, function, "queries.values");
+  require_array(queries.weights, function, "queries.weights");
 }
 
 template <ElementType T>
@@ -50,10 +73,8 @@ void check_keys(const char* function, const ContiguousKeys<T>& keys, std::int64_
           keys.row_stride, "0 or " + at_least(head_dim));
   if (keys.count == 0)
     return;
-  require_pointer(keys.values, function, "keys.values");
-  require_aligned(keys.values, alignof(T), function, "keys.values");
-  if (Element<T>::quantised)
-    require_pointer(keys.scales, function, "keys.scales");
+  require_array(keys.values, function, "keys.values");
+  require_optional_array(keys.scales, function, "keys.scales", Element<T>::quantised);
 }
 
 template <ElementType T>
@@ -63,6 +84,7 @@ void check_keys(const char* function, const PagedKeys<T>& keys, std::int64_t max
   require(keys.page_size >= 1, function, "keys.page_size", keys.page_size, at_least(1));
   require(keys.batch >= 0, function, "keys.batch", keys.batch, at_least(0));
   require(keys.max_pages >= 0, function, "keys.max_pages", keys.max_pages, at_least(0));
+  require(keys.page_count >= 0, function, "keys.page_count", keys.page_count, at_least(0));
   std::int64_t const most = (max_keys + keys.page_size - 1) / keys.page_size;
   require(keys.max_pages <= most, function, "keys.max_pages", keys.max_pages, at_most(most));
   std::int64_t const packed = PagedKeys<T>::page_bytes(keys.page_size, head_dim);
@@ -78,9 +100,10 @@ void check_keys(const char* function, const PagedKeys<T>& keys, std::int64_t max
             "a multiple of " + std::to_string(unit) + ", so that a page's scales are aligned");
   if (keys.batch == 0 || keys.max_pages == 0)
     return;
+  require(keys.page_count >= 1, function, "keys.page_count", keys.page_count, at_least(1));
   require_pointer(keys.pages, function, "keys.pages");
   require_aligned(keys.pages, static_cast<std::size_t>(unit), function, "keys.pages");
-  require_pointer(keys.page_table, function, "keys.page_table");
+  require_array(keys.page_table, function, "keys.page_table");
 }
 
 /// Blocks that a pooled buffer beside these keys must be able to hold, as far as the host can tell.
@@ -111,15 +134,17 @@ void check_pooled(const char* function, const Keys& keys, const PooledKeys<T>& p
   require(pooled.blocks >= needed, function, "pooled.blocks", pooled.blocks, at_least(needed));
   if (pooled.blocks == 0)
     return;
-  require_pointer(pooled.values, function, "pooled.values");
-  if (Element<typename PooledKeys<T>::element_type>::quantised)
-    require_pointer(pooled.scales, function, "pooled.scales");
+  require_array(pooled.values, function, "pooled.values");
+  require_optional_array(pooled.scales, function, "pooled.scales",
+                         Element<typename PooledKeys<T>::element_type>::quantised);
+  require_optional_array(pooled.begin, function, "pooled.begin");
 }
 
 template <class Keys>
 void check_visibility(const char* function, const Keys&, const Ranges& ranges, std::int64_t) {
-  require_pointer(ranges.ks, function, "ranges.ks");
-  require_pointer(ranges.ke, function, "ranges.ke");
+  require_array(ranges.ks, function, "ranges.ks");
+  require_array(ranges.ke, function, "ranges.ke");
+  require_optional_array(ranges.anchor, function, "ranges.anchor");
 }
 
 template <class Keys>
@@ -130,7 +155,13 @@ void check_visibility(const char* function, const Keys& keys, const Lengths& len
           exactly(keys.batch) + ", the rows of the page table");
   require(lengths.batch * lengths.next_n == queries, function, "lengths.batch * lengths.next_n",
           lengths.batch * lengths.next_n, exactly(queries) + ", the number of queries");
-  require_pointer(lengths.lengths, function, "lengths.lengths");
+  require_array(lengths.lengths, function, "lengths.lengths");
+}
+
+inline void check_selection(const char* function, const Selection& out) {
+  require_array(out.indices, function, "out.indices");
+  require_optional_array(out.scores, function, "out.scores");
+  require_optional_array(out.counts, function, "out.counts");
 }
 
 inline void check_workspace(const char* function, const WorkspaceSpan& workspace,

@@ -19,7 +19,8 @@ HISA_NAMESPACE_BEGIN
 ///
 /// - `quantised`: rows of T carry a scale each, and pooled rows get one of their own (fp8).
 /// - `exact_products`: fp32 holds the product of any two values exactly, so that multiply and add
-///   equals a fused multiply-add. Not bf16: its products can leave the range of fp32's normal numbers.
+///   equals a fused multiply-add. Not bf16: its products can leave the range of fp32's normal
+///   numbers.
 /// - `max_finite`: the largest finite value; a quantised row is scaled to it.
 /// - `name`: for messages and tables.
 /// - `to_float(T)`: the exact value.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// A few floats that move together: the vector registers of a CPU as a value type, or one float on a
-/// device. Fused multiply-add is an instruction where there is one and std::fma elsewhere, so results
-/// do not depend on the compiler's contraction options or on the width.
+/// A few floats that move together: the vector registers of a CPU as a value type, or one float on
+/// a device. Fused multiply-add is an instruction where there is one and std::fma elsewhere, so
+/// results do not depend on the compiler's contraction options or on the width.
 #pragma once
 
 #include <hisa/config.hpp>
@@ -35,7 +35,8 @@ struct Lanes {
     Vector const zero{};
     return {x.v > zero ? x.v : zero}; // false for NaN
   }
-  /// a * b + c with b's product known to be exact in fp32: one rounding with or without contraction.
+  /// a * b + c with b's product known to be exact in fp32: one rounding with or without
+  /// contraction.
   friend Lanes exact_multiply_add(float a, Lanes b, Lanes c) { return {a * b.v + c.v}; }
   friend Lanes fused_multiply_add(float a, Lanes b, Lanes c) {
     return fused_multiply_add(Lanes{Vector{} + a}, b, c);

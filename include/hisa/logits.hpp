@@ -25,16 +25,17 @@ inline WorkspaceLayout score_layout(int heads, int head_dim, std::int64_t querie
 }
 } // namespace detail
 
-/// Bytes of workspace that `score` takes for working on `queries` queries at a time. Any number from
-/// one up serves calls of any size.
+/// Bytes of workspace that `score` takes for working on `queries` queries at a time. Any number
+/// from one up serves calls of any size.
 inline std::size_t score_workspace_bytes(int heads, int head_dim, std::int64_t queries = 64) {
   return detail::score_layout(heads, head_dim, queries).bytes();
 }
 
 /// Writes the scores of all visible keys, by the same formula and to the same bits as the indexers.
 /// Asynchronous on `exec`. O(M H D L).
+/// @tparam Backend  void: the execution space's own
 /// @throws precondition_error before anything is launched
-template <class Exec, class T, class Keys>
+template <class Backend = void, class Exec, class T, class Keys>
 void score(const Exec& exec, const Queries<T>& queries, const Keys& keys,
            const typename Keys::visibility_type& visibility, const Logits& out,
            const WorkspaceSpan& workspace) {
@@ -42,15 +43,17 @@ void score(const Exec& exec, const Queries<T>& queries, const Keys& keys,
                 "hisa::score: queries and keys must have one element type");
   constexpr const char* function = "score";
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
-  detail::require(queries.heads >= 1, function, "queries.heads", queries.heads, detail::at_least(1));
-  detail::require(queries.head_dim >= 1, function, "queries.head_dim", queries.head_dim,
-                  detail::at_least(1));
+  std::string const extents = "1 .. " + std::to_string(detail::max_extent);
+  detail::require(queries.heads >= 1 && queries.heads <= detail::max_extent, function,
+                  "queries.heads", queries.heads, extents);
+  detail::require(queries.head_dim >= 1 && queries.head_dim <= detail::max_extent, function,
+                  "queries.head_dim", queries.head_dim, extents);
   detail::check_queries(function, queries, largest, queries.heads, queries.head_dim);
   detail::check_keys(function, keys, largest, queries.head_dim);
   if (queries.count == 0)
     return;
   detail::check_visibility(function, keys, visibility, queries.count);
-  detail::require_pointer(out.values, function, "out.values");
+  detail::require_array(out.values, function, "out.values");
   detail::require(out.row_stride >= keys.capacity(), function, "out.row_stride", out.row_stride,
                   detail::at_least(keys.capacity()));
   detail::check_workspace(function, workspace,
@@ -74,7 +77,7 @@ void score(const Exec& exec, const Queries<T>& queries, const Keys& keys,
     descent.capacity = keys.capacity();
     descent.scores_wanted = true;
     space.scores = {out.values + first * out.row_stride, out.row_stride};
-    DefaultBackend<Exec>::type::score(exec, descent, space);
+    detail::backend_or_default<Backend, Exec>::score(exec, descent, space);
   }
 }
 

@@ -16,8 +16,8 @@
 
 HISA_NAMESPACE_BEGIN
 
-/// An indexer for calls of one shape. Immutable, cheap to copy; any number of threads may use one at
-/// the same time, each with its own workspace.
+/// An indexer for calls of one shape. Immutable, cheap to copy; any number of threads may use one
+/// at the same time, each with its own workspace.
 ///
 /// @tparam Exec      Kokkos execution space
 /// @tparam LevelsT   Levels<...>
@@ -63,8 +63,9 @@ public:
   void operator()(const Exec& exec, const QueriesT& queries, const KeysT& keys,
                   const VisibilityT& visibility, const Selection& out,
                   const WorkspaceSpan& workspace) const {
-    static_assert(LevelsT::count == 0,
-                  "hisa::Plan: a plan with levels takes pooled keys (or block lists) after the keys");
+    static_assert(
+        LevelsT::count == 0,
+        "hisa::Plan: a plan with levels takes pooled keys (or block lists) after the keys");
     run(exec, queries, keys, std::array<pooled_type, 0>{}, {}, visibility, out, workspace);
   }
 
@@ -82,11 +83,13 @@ public:
                   const Candidates& candidates, const VisibilityT& visibility, const Selection& out,
                   const WorkspaceSpan& workspace) const {
     constexpr bool lists = std::same_as<Candidates, BlockLists>;
-    static_assert(lists == std::same_as<Source, CallerBlocks>,
-                  "hisa::Plan: BlockLists go with a plan of CallerBlocks, pooled keys with a plan of "
-                  "a pooling rule");
+    static_assert(
+        lists == std::same_as<Source, CallerBlocks>,
+        "hisa::Plan: BlockLists go with a plan of CallerBlocks, pooled keys with a plan of "
+        "a pooling rule");
     if constexpr (lists)
-      run(exec, queries, keys, std::array<pooled_type, 0>{}, candidates, visibility, out, workspace);
+      run(exec, queries, keys, std::array<pooled_type, 0>{}, candidates, visibility, out,
+          workspace);
     else if constexpr (std::convertible_to<Candidates, pooled_type>)
       run(exec, queries, keys, std::array<pooled_type, 1>{candidates}, {}, visibility, out,
           workspace);
@@ -121,8 +124,10 @@ private:
 
   /// `fixed` is the static extent, 0 where it is dynamic.
   static void check_extent(const char* name, int value, int fixed) {
-    detail::require(fixed == 0 ? value >= 1 : value == fixed, maker, name, value,
-                    fixed == 0 ? detail::at_least(1) : detail::exactly(fixed) + ", its static value");
+    detail::require(fixed == 0 || value == fixed, maker, name, value,
+                    detail::exactly(fixed) + ", its static value");
+    detail::require(value >= 1 && value <= detail::max_extent, maker, name, value,
+                    "1 .. " + std::to_string(detail::max_extent));
   }
 
   void set_levels(const Budgets& budgets) {
@@ -161,8 +166,7 @@ private:
                 "a multiple of the rule's " + std::to_string(Source::rows) + " rows");
       require(keep >= 1, maker, "budgets.keep", keep, detail::at_least(1));
       require(keep <= handed_on / size, maker, "budgets.keep", keep,
-              detail::at_most(handed_on / size) +
-                  ", the blocks of the coarser level's budget");
+              detail::at_most(handed_on / size) + ", the blocks of the coarser level's budget");
       handed_on = std::int64_t(keep) * size;
       coarser = size;
     }
@@ -189,9 +193,10 @@ private:
 
   template <class Container>
   static auto as_array(const Container& pooled) {
-    static_assert(requires { std::tuple_size<Container>::value; },
-                  "hisa::Plan: pass the pooled keys of the plan's element type, or a std::array of "
-                  "them for several levels");
+    static_assert(
+        requires { std::tuple_size<Container>::value; },
+        "hisa::Plan: pass the pooled keys of the plan's element type, or a std::array of "
+        "them for several levels");
     std::array<pooled_type, std::tuple_size<Container>::value> all;
     std::copy(pooled.begin(), pooled.end(), all.begin());
     return all;
@@ -244,12 +249,18 @@ private:
       for (std::size_t l = 0; l < N; ++l)
         detail::check_pooled(function, keys, pooled[l], levels_.block_size[int(l)], Source::rows);
     if constexpr (std::same_as<Source, CallerBlocks>) {
-      detail::require_pointer(lists.blocks, function, "lists.blocks");
+      detail::require_array(lists.blocks, function, "lists.blocks");
       detail::require(lists.capacity >= 1 && lists.capacity <= levels_.keep[0], function,
                       "lists.capacity", lists.capacity, "1 .. " + std::to_string(levels_.keep[0]));
     }
     detail::check_visibility(function, keys, visibility, queries.count);
-    detail::require_pointer(out.indices, function, "out.indices");
+    if constexpr (requires { keys.page_table; })
+      if (options_.index_base == IndexBase::physical) {
+        std::int64_t const most = (std::int64_t(1) << 31) / keys.page_size;
+        detail::require(keys.page_count <= most, function, "keys.page_count", keys.page_count,
+                        detail::at_most(most) + ", so that cache slots fit 32 bits");
+      }
+    detail::check_selection(function, out);
     detail::check_workspace(function, workspace, workspace_bytes());
   }
 };

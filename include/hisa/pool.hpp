@@ -18,7 +18,8 @@ struct Sequences {
   std::int64_t count = 0;
   const std::int32_t* old_length = nullptr; ///< [count] keys pooled already; null: none, rebuild
   const std::int32_t* new_length = nullptr; ///< [count] keys present now
-  /// [count] first key of each sequence in a contiguous buffer; null: all at 0. Not used with pages.
+  /// [count] first key of each sequence in a contiguous buffer; null: all at 0. Not used with
+  /// pages.
   const std::int32_t* begin = nullptr;
 
   /// The keys of sequence s as a visible range, in a buffer or sequence that can hold `keys` keys.
@@ -40,7 +41,8 @@ struct Sequences {
 namespace detail {
 
 /// Pools the blocks that new_length completes beyond old_length: `splits` teams share a sequence. A
-/// team's threads share a block by `dims` dimensions at a time, so that a row of keys is read along.
+/// team's threads share a block by `dims` dimensions at a time, so that a row of keys is read
+/// along.
 template <RowRule Rule, class Keys>
 struct PoolBlocks {
   using T = typename Keys::element_type;
@@ -106,7 +108,8 @@ struct PoolBlocks {
         Kokkos::Max<float>(amax));
     bool const finite = amax < infinity; // an infinite maximum marks a row that is not finite
     float const scale = Element<T>::quantised && finite ? pooled_scale<T>(amax) : 1.0f;
-    std::int64_t const row = pooled_row(keys, pooled, visible, BlockIndex(b)).value * Rule::rows + r;
+    std::int64_t const row =
+        pooled_row(keys, pooled, visible, BlockIndex(b)).value * Rule::rows + r;
     Kokkos::parallel_for(Kokkos::TeamThreadRange(team, pieces), [&](int piece) {
       float values[dims];
       bool ignored = true;

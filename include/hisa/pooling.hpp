@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// Pooling rules: how the keys of a block become pooled rows. A row rule makes `rows` ordinary rows of
-/// a block, each from an equal part of its tokens; the block's score is the largest of its rows'.
+/// Pooling rules: how the keys of a block become pooled rows. A row rule makes `rows` ordinary rows
+/// of a block, each from an equal part of its tokens; the block's score is the largest of its
+/// rows'.
 #pragma once
 
 #include <hisa/config.hpp>
@@ -11,8 +12,9 @@
 
 HISA_NAMESPACE_BEGIN
 
-/// What a row rule provides. For each dimension of each row, the values `value * scale` of the row's
-/// tokens are folded in ascending token order, from `identity`, in fp32 and without contraction.
+/// What a row rule provides. For each dimension of each row, the values `value * scale` of the
+/// row's tokens are folded in ascending token order, from `identity`, in fp32 and without
+/// contraction.
 template <class Rule>
 concept RowRule = requires(float a, float b, int tokens) {
   { Rule::name } -> std::convertible_to<const char*>;
@@ -33,7 +35,8 @@ struct MeanPool {
   }
 };
 
-/// In the place of a pooling rule: the blocks come from the caller as BlockLists, nothing is pooled.
+/// In the place of a pooling rule: the blocks come from the caller as BlockLists, nothing is
+/// pooled.
 struct CallerBlocks {
   static constexpr const char* name = "caller";
 };
@@ -44,14 +47,26 @@ concept CandidateSource = RowRule<Source> || std::same_as<Source, CallerBlocks>;
 
 namespace detail {
 
-/// value * scale rounded to fp32, never contracted with what follows: the product of two floats is
-/// exact in double, so the conversion is the only rounding.
-HISA_FUNCTION constexpr float rounded_product(float value, float scale) {
-  return static_cast<float>(static_cast<double>(value) * static_cast<double>(scale));
+/// value * scale rounded to fp32, and never contracted with what it is added to.
+HISA_FUNCTION inline float rounded_product(float value, float scale) {
+#if defined(__CUDA_ARCH__)
+  return __fmul_rn(value, scale);
+#elif defined(__clang__)
+#pragma clang fp contract(off)
+  float const product = value * scale;
+  return product;
+#elif defined(__GNUC__) && __GNUC__ >= 12 && !defined(__CUDACC__)
+  return __builtin_assoc_barrier(value * scale);
+#else
+  float volatile const product = value * scale;
+  return product;
+#endif
 }
 
 /// True for neither infinities nor NaN, whatever the floating-point options.
-HISA_FUNCTION constexpr bool is_finite(float x) { return Element<float>::is_finite(x); }
+HISA_FUNCTION constexpr bool is_finite(float x) {
+  return Element<float>::is_finite(x);
+}
 
 } // namespace detail
 

@@ -23,7 +23,8 @@ namespace detail {
 /// Heads are summed in this many chains (reference::score).
 inline constexpr int head_chains = 16;
 
-/// Queries of a group as fp32, transposed, heads padded with zeros to a multiple of the chains.
+/// Queries of a group as fp32, transposed, heads padded to a multiple of the chains: values with
+/// +0, weights with -0, whose product is the one zero that leaves every sum as it is.
 struct PreparedQueries {
   float* values = nullptr;  ///< [count, head_dim, padded_heads]
   float* weights = nullptr; ///< [count, padded_heads]
@@ -184,7 +185,7 @@ struct PrepareQueries {
     });
     float* const out_w = prepared.weights + i * pitch;
     Kokkos::parallel_for(Kokkos::TeamThreadRange(team, pitch),
-                         [=](int h) { out_w[h] = h < heads ? w[h] : 0.0f; });
+                         [=](int h) { out_w[h] = h < heads ? w[h] : -0.0f; });
   }
 };
 

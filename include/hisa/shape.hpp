@@ -28,9 +28,9 @@ struct Shape {
   static_assert(HeadDim == dynamic || HeadDim > 0,
                 "hisa::Shape: HeadDim must be positive or dynamic");
 
-  std::int64_t max_queries = 0;                  ///< M of the largest call
-  std::int64_t max_keys = 0;                     ///< keys of the largest buffer or sequence
-  int heads = Heads == dynamic ? 0 : Heads;      ///< H
+  std::int64_t max_queries = 0;                    ///< M of the largest call
+  std::int64_t max_keys = 0;                       ///< keys of the largest buffer or sequence
+  int heads = Heads == dynamic ? 0 : Heads;        ///< H
   int head_dim = HeadDim == dynamic ? 0 : HeadDim; ///< D
 };
 
@@ -67,8 +67,8 @@ constexpr bool levels_nest(std::initializer_list<int> sizes) {
 } // namespace detail
 
 /// The pooled levels above the tokens, as block sizes from coarse to fine. `Levels<>` is the flat
-/// indexer, `Levels<128>` HISA, `Levels<128, 16>` three stages. `dynamic` fixes the number of levels
-/// and takes the size from Budgets::block_size.
+/// indexer, `Levels<128>` HISA, `Levels<128, 16>` three stages. `dynamic` fixes the number of
+/// levels and takes the size from Budgets::block_size.
 template <int... BlockSizes>
 struct Levels {
   static_assert(sizeof...(BlockSizes) <= max_levels, "hisa::Levels: too many levels");

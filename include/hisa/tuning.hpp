@@ -11,9 +11,9 @@ HISA_NAMESPACE_BEGIN
 
 /// Register tile of the scoring kernel: `keys` x `groups` x 16 heads of fp32 accumulators.
 struct ScorePolicy {
-  int lanes;  ///< floats that move together; divides 16
-  int keys;   ///< keys that a thread scores at a time
-  int groups; ///< groups of 16 heads in one pass over the head dimension
+  int lanes;   ///< floats that move together; divides 16
+  int keys;    ///< keys that a thread scores at a time
+  int groups;  ///< groups of 16 heads in one pass over the head dimension
   bool staged; ///< keys are converted to fp32 once, before all passes, instead of at each use
 };
 

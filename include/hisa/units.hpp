@@ -32,12 +32,12 @@ struct Index {
   HISA_FUNCTION friend constexpr bool operator>=(Index a, Index b) { return !(a < b); }
 };
 
-using TokenIndex = Index<struct TokenUnit>;     ///< a key of a buffer or of a sequence
-using BlockIndex = Index<struct BlockUnit>;     ///< a block of B tokens, counted from the anchor
-using PageIndex = Index<struct PageUnit>;       ///< the i-th page of a sequence (logical)
-using PhysicalPage = Index<struct CacheUnit>;   ///< a page of the cache: an entry of a page table
-using CacheSlot = Index<struct CacheSlotUnit>;  ///< physical_page * page_size + offset in the page
-using PooledRow = Index<struct PooledRowUnit>;  ///< a row of a pooled buffer
+using TokenIndex = Index<struct TokenUnit>;    ///< a key of a buffer or of a sequence
+using BlockIndex = Index<struct BlockUnit>;    ///< a block of B tokens, counted from the anchor
+using PageIndex = Index<struct PageUnit>;      ///< the i-th page of a sequence (logical)
+using PhysicalPage = Index<struct CacheUnit>;  ///< a page of the cache: an entry of a page table
+using CacheSlot = Index<struct CacheSlotUnit>; ///< physical_page * page_size + offset in the page
+using PooledRow = Index<struct PooledRowUnit>; ///< a row of a pooled buffer
 
 /// The page of a sequence that holds a token.
 HISA_FUNCTION constexpr PageIndex page_of(TokenIndex token, int page_size) {

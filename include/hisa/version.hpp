@@ -9,5 +9,4 @@
 #define HISA_VERSION_PATCH 0
 
 /// The version as one number that compares: major * 10000 + minor * 100 + patch.
-#define HISA_VERSION                                                                               \
-  (HISA_VERSION_MAJOR * 10000 + HISA_VERSION_MINOR * 100 + HISA_VERSION_PATCH)
+#define HISA_VERSION (HISA_VERSION_MAJOR * 10000 + HISA_VERSION_MINOR * 100 + HISA_VERSION_PATCH)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// The library's tensors from Kokkos Views or mdspans: anything with extents, strides and a pointer.
+/// The library's tensors from Kokkos Views or mdspans: anything with extents, strides and a
+/// pointer.
 #pragma once
 
 #include <hisa/error.hpp>
@@ -9,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 HISA_NAMESPACE_BEGIN
 namespace detail {
@@ -23,7 +25,8 @@ auto data_of(const Tensor& tensor) {
 }
 
 template <class Tensor>
-using element_of = std::remove_cv_t<std::remove_pointer_t<decltype(data_of(Tensor()))>>;
+using element_of =
+    std::remove_cv_t<std::remove_pointer_t<decltype(data_of(std::declval<const Tensor&>()))>>;
 
 template <class Tensor>
 constexpr int rank_of() {
@@ -74,10 +77,10 @@ auto make_queries(const Values& values, const Weights& weights) {
   detail::require_packed(function, "weights", weights);
   detail::require_extent(function, "weights.extent(0)", weights, 0, detail::extent_of(values, 0));
   detail::require_extent(function, "weights.extent(1)", weights, 1, detail::extent_of(values, 1));
-  return Queries<detail::element_of<Values>>{
-      detail::data_of(values), detail::data_of(weights), detail::extent_of(values, 0),
-      static_cast<int>(detail::extent_of(values, 1)),
-      static_cast<int>(detail::extent_of(values, 2))};
+  return Queries<detail::element_of<Values>>{detail::data_of(values), detail::data_of(weights),
+                                             detail::extent_of(values, 0),
+                                             static_cast<int>(detail::extent_of(values, 1)),
+                                             static_cast<int>(detail::extent_of(values, 2))};
 }
 
 /// Contiguous keys from a rank-2 tensor [N, D], rows any distance apart, without scales.
@@ -105,24 +108,32 @@ auto make_contiguous_keys(const Values& values, const Scales& scales) {
   return keys;
 }
 
-/// Pooled keys from values [blocks, R, D] and scales [blocks, R], of blocks of `block_size` tokens.
-/// @throws precondition_error unless both are row-major, packed and agree
-template <class Values, class Scales>
-auto make_pooled_keys(const Values& values, const Scales& scales, int block_size) {
-  static_assert(detail::rank_of<Values>() == 3 && detail::rank_of<Scales>() == 2,
-                "hisa::make_pooled_keys: values are [blocks, R, D], scales are [blocks, R]");
-  constexpr const char* function = "make_pooled_keys";
-  detail::require_packed(function, "values", values);
-  detail::require_packed(function, "scales", scales);
-  detail::require_extent(function, "scales.extent(0)", scales, 0, detail::extent_of(values, 0));
-  detail::require_extent(function, "scales.extent(1)", scales, 1, detail::extent_of(values, 1));
+/// Pooled keys from values [blocks, R, D] of blocks of `block_size` tokens, without scales.
+/// @throws precondition_error unless the values are row-major and packed
+template <class Values>
+auto make_pooled_keys(const Values& values, int block_size) {
+  static_assert(detail::rank_of<Values>() == 3,
+                "hisa::make_pooled_keys: values are [blocks, R, D]");
+  detail::require_packed("make_pooled_keys", "values", values);
   using T = std::remove_pointer_t<decltype(detail::data_of(values))>;
   PooledKeys<T> pooled;
   pooled.values = detail::data_of(values);
-  pooled.scales = detail::data_of(scales);
   pooled.blocks = detail::extent_of(values, 0);
   pooled.block_size = block_size;
   pooled.head_dim = static_cast<int>(detail::extent_of(values, 2));
+  return pooled;
+}
+
+/// The same with scales [blocks, R].
+template <class Values, class Scales>
+auto make_pooled_keys(const Values& values, const Scales& scales, int block_size) {
+  static_assert(detail::rank_of<Scales>() == 2, "hisa::make_pooled_keys: scales are [blocks, R]");
+  constexpr const char* function = "make_pooled_keys";
+  auto pooled = make_pooled_keys(values, block_size);
+  detail::require_packed(function, "scales", scales);
+  detail::require_extent(function, "scales.extent(0)", scales, 0, detail::extent_of(values, 0));
+  detail::require_extent(function, "scales.extent(1)", scales, 1, detail::extent_of(values, 1));
+  pooled.scales = detail::data_of(scales);
   return pooled;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// Which keys a query sees. All arrays are device memory and are read on the device only; values out
-/// of range are clamped there.
+/// Which keys a query sees. All arrays are device memory and are read on the device only; values
+/// out of range are clamped there.
 #pragma once
 
 #include <hisa/config.hpp>
@@ -45,8 +45,8 @@ HISA_FUNCTION constexpr std::int64_t clamp(std::int64_t v, std::int64_t lo, std:
 struct Ranges {
   const std::int32_t* ks = nullptr; ///< [M] first visible key
   const std::int32_t* ke = nullptr; ///< [M] one past the last visible key
-  /// [M] where the query's block grid starts, at most ks. Null: at ks, its sequence's first key. All
-  /// zero: one grid over the whole buffer, whose end blocks may straddle two sequences.
+  /// [M] where the query's block grid starts, at most ks. Null: at ks, its sequence's first key.
+  /// All zero: one grid over the whole buffer, whose end blocks may straddle two sequences.
   const std::int32_t* anchor = nullptr;
 
   /// The visible range of query t in a buffer of `keys` keys.

@@ -25,9 +25,9 @@ struct WorkspaceLayout {
   std::int64_t queries = 0; ///< of a group
   int heads = 0;
   int head_dim = 0;
-  std::int64_t scores = 0;           ///< candidates of the widest level
-  std::int64_t kept = 0;             ///< blocks of the longest kept list
-  std::size_t strategy_scratch = 0;  ///< bytes
+  std::int64_t scores = 0;          ///< candidates of the widest level
+  std::int64_t kept = 0;            ///< blocks of the longest kept list
+  std::size_t strategy_scratch = 0; ///< bytes
 
   static constexpr std::size_t alignment = 64;
 

@@ -36,21 +36,32 @@ concept Lockable = requires(const Space& space) {
 };
 
 /// True if `call` runs no kernel on `other`: that instance is kept busy meanwhile, and a kernel
-/// that needs it would wait, here for ten seconds at most.
+/// that needs it would wait, here for `limit` at most.
 template <Lockable Space, class Call>
-bool runs_nothing_on(const Space& other, const Call& call) {
+bool runs_nothing_on(const Space& other, const Call& call,
+                     std::chrono::milliseconds limit = std::chrono::seconds(20)) {
   std::promise<void> busy, called;
   bool waited = false;
   std::thread holder([&] {
     std::lock_guard const lock(other.impl_internal_space_instance()->m_instance_mutex);
     busy.set_value();
-    waited = called.get_future().wait_for(std::chrono::seconds(10)) == std::future_status::timeout;
+    waited = called.get_future().wait_for(limit) == std::future_status::timeout;
   });
   busy.get_future().wait();
   call();
   called.set_value();
   holder.join();
   return !waited;
+}
+
+/// A team kernel that does nothing.
+struct EmptyKernel {
+  using Member = Kokkos::TeamPolicy<Exec>::member_type;
+  KOKKOS_FUNCTION void operator()(const Member&) const {}
+};
+
+inline void run_empty_kernel(const Exec& exec) {
+  Kokkos::parallel_for("test", Kokkos::TeamPolicy<Exec>(exec, 1, 1), EmptyKernel());
 }
 
 } // namespace hisa_test
