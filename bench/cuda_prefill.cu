@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Prefill on CUDA: the hierarchical and the flat indexer, and the scoring kernel alone, on a trained
-// dump and on random data. Prints one JSON object a line.
+// Prefill on CUDA: the hierarchical and the flat indexer, and the scoring kernel alone, on a
+// trained dump and on random data. Prints one JSON object a line.
 //
 //   cuda_prefill DUMP [case ...]     case: hisa:M:L:B:m  two:M:L  flat:M:L  score:M:L  topk:M:L
 #include "cuda_support.hpp"
@@ -50,8 +50,8 @@ Data from_dump(const std::string& dump, std::int64_t M, std::int64_t L, unsigned
   for (std::int64_t i = 0; i < L; ++i) { // the last keys of the dump end the context
     std::int64_t const from = keys - 1 - (L - 1 - i) % keys;
     std::copy_n(k0.begin() + from * 128, 128, k.begin() + i * 128);
-    s[std::size_t(i)] = s0[std::size_t(from)] *
-                        (L - 1 - i < keys ? 1.0f : std::exp(0.05f * normal(random)));
+    s[std::size_t(i)] =
+        s0[std::size_t(from)] * (L - 1 - i < keys ? 1.0f : std::exp(0.05f * normal(random)));
   }
   return {Device(q), Device(k), Device(w), Device(s), Device(ks), Device(ke), M, L};
 }
@@ -68,8 +68,13 @@ Data from_random(std::int64_t M, std::int64_t L, unsigned seed) {
   for (std::int64_t t = 0; t < M; ++t)
     ke.push_back(std::int32_t(L - M + t + 1));
   return {Device(bench::random_values(std::size_t(M * heads * 128), seed)),
-          Device(bench::random_values(std::size_t(L * 128), seed + 1)), Device(w), Device(s),
-          Device(ks), Device(ke), M, L};
+          Device(bench::random_values(std::size_t(L * 128), seed + 1)),
+          Device(w),
+          Device(s),
+          Device(ks),
+          Device(ke),
+          M,
+          L};
 }
 
 struct Pooled {
@@ -121,10 +126,11 @@ void run_index(const std::string& what, const char* name, const std::vector<Data
   double rows = double(L);
   for (int l = 0; l < LevelsT::count; ++l) {
     double const size = LevelsT::block_sizes()[l];
-    pairs += double(M) * std::min(rows, double(L) / size * 1.0) ;
+    pairs += double(M) * std::min(rows, double(L) / size * 1.0);
     rows = keep[std::size_t(l)] * size;
     if (l + 1 < LevelsT::count)
-      pairs += double(M) * rows / LevelsT::block_sizes()[l + 1] - double(M) * double(L) / LevelsT::block_sizes()[l + 1];
+      pairs += double(M) * rows / LevelsT::block_sizes()[l + 1] -
+               double(M) * double(L) / LevelsT::block_sizes()[l + 1];
   }
   pairs += double(M) * rows;
   print(what, name, bench::time_graphs(calls, L * M > (std::int64_t(1) << 28) ? 12 : 30), pairs);

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The CUDA indexers on a device: scores within the contract's bound, selections exact against the
-// kernel's own score bits, repeats to the bit. Prints what it covered; returns the number of failures.
+// kernel's own score bits, repeats to the bit. Prints what it covered; returns the number of
+// failures.
 #include <hisa/cuda.hpp>
 #include <hisa/reference.hpp>
 
 #include <array>
 #include <bit>
-#include <memory>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <vector>
 
@@ -51,7 +52,7 @@ struct Device {
 /// What the keys look like.
 enum class Data { random, ties, zeros, nan_scales, one_bin, infinite_scales };
 const char* name(Data d) {
-  constexpr const char* names[] = {"random", "ties",    "zeros",
+  constexpr const char* names[] = {"random",     "ties",    "zeros",
                                    "nan scales", "one bin", "infinite scales"};
   return names[int(d)];
 }
@@ -63,18 +64,18 @@ struct Case {
   int topk;
   Data data = Data::random;
   Boundary boundary = Boundary::counted;
-  std::int32_t first = 0;    ///< ks of every query
-  std::int32_t anchor = -1;  ///< -1: none
-  bool packed = false;       ///< two sequences
+  std::int32_t first = 0;   ///< ks of every query
+  std::int32_t anchor = -1; ///< -1: none
+  bool packed = false;      ///< two sequences
   IndexBase base = IndexBase::relative;
   std::size_t limit = std::size_t(1) << 28;
   std::string text() const {
-    std::string s = "M=" + std::to_string(M) + " N=" + std::to_string(N) + " H=" +
-                    std::to_string(H) + " k=" + std::to_string(topk) + " " + name(data);
+    std::string s = "M=" + std::to_string(M) + " N=" + std::to_string(N) +
+                    " H=" + std::to_string(H) + " k=" + std::to_string(topk) + " " + name(data);
     for (std::size_t l = 0; l < sizes.size(); ++l)
       s += " B" + std::to_string(sizes[l]) + ":" + std::to_string(keep[l]);
-    return s + (first ? " first" : "") + (packed ? " packed" : "") +
-           " boundary " + std::to_string(int(boundary));
+    return s + (first ? " first" : "") + (packed ? " packed" : "") + " boundary " +
+           std::to_string(int(boundary));
   }
 };
 
@@ -225,7 +226,8 @@ void run(const Case& c, unsigned seed) {
   for (std::size_t l = 0; l < c.sizes.size(); ++l)
     budgets.keep.push_back(c.keep[l]);
   auto const plan = cuda::make_plan<LevelsT>(
-      Shape<>{.max_queries = c.M, .max_keys = c.N, .heads = c.H, .head_dim = 128}, budgets, options);
+      Shape<>{.max_queries = c.M, .max_keys = c.N, .heads = c.H, .head_dim = 128}, budgets,
+      options);
   Device<std::uint8_t> workspace(plan.workspace_bytes());
   std::vector<std::int32_t> indices, counts;
   std::vector<float> scores;
@@ -313,6 +315,53 @@ void dispatch(const Case& c, unsigned seed) {
     run<Levels<128, 16>>(c, seed);
 }
 
+/// Rows pooled at once and in steps equal the reference's, bit for bit; other rows are left alone.
+void pooling() {
+  Case c{1, 3000, 64, {}, {}, 1};
+  for (Data data : {Data::random, Data::zeros, Data::nan_scales})
+    for (int size : {128, 64, 32, 16}) {
+      c.data = data;
+      Problem const p(c, 11);
+      std::vector<std::int32_t> const first{0, 1200}, half{500, 1}, length{1100, 1790};
+      std::int64_t const blocks = 2 * (c.N / size + 1);
+      std::vector<std::int32_t> const begin{0, std::int32_t(blocks / 2)};
+      std::vector<e4m3fn> values(std::size_t(blocks * 128), e4m3fn{0xa5});
+      std::vector<float> scales(std::size_t(blocks), std::bit_cast<float>(0xa5a5a5a5u));
+      PooledKeys<e4m3fn> const host{values.data(), scales.data(), blocks, size, 128, begin.data()};
+      for (std::int64_t s = 0; s < 2; ++s) {
+        Visible v;
+        v.query = s, v.anchor = v.begin = first[std::size_t(s)];
+        reference::pool(ContiguousKeys<e4m3fn>{p.k.data(), p.scale.data(), c.N, 128, 0}, host, v,
+                        length[std::size_t(s)]);
+      }
+      Device<e4m3fn> k(p.k);
+      Device<float> scale(p.scale);
+      Device<std::int32_t> d_first(first), d_half(half), d_length(length), d_begin(begin);
+      for (bool const append : {false, true}) {
+        Device<e4m3fn> d_values(values.size());
+        Device<float> d_scales(scales.size());
+        ContiguousKeys<e4m3fn> const keys{k.data, scale.data, c.N, 128, 0};
+        PooledKeys<e4m3fn> const rows{d_values.data, d_scales.data, blocks,
+                                      size,          128,           d_begin.data};
+        if (append) {
+          cuda::pool_rebuild<MeanPool>(nullptr, keys, rows,
+                                       {2, nullptr, d_half.data, d_first.data});
+          cuda::pool_append<MeanPool>(nullptr, keys, rows,
+                                      {2, d_half.data, d_length.data, d_first.data});
+        } else {
+          cuda::pool_rebuild<MeanPool>(nullptr, keys, rows,
+                                       {2, nullptr, d_length.data, d_first.data});
+        }
+        cuda::check(cudaDeviceSynchronize(), "pool");
+        auto const v = d_values.host();
+        auto const sc = d_scales.host();
+        expect(std::memcmp(v.data(), values.data(), v.size()) == 0 &&
+                   std::memcmp(sc.data(), scales.data(), sc.size() * 4) == 0,
+               std::string("pooling ") + name(data) + " B=" + std::to_string(size));
+      }
+    }
+}
+
 void topk_alone(std::int64_t longest) {
   std::mt19937 random(3);
   for (std::int64_t n : {1, 5, 100, 2047, 2048, 2049, 4095, 8192, 8193, 16384, 16385, 100001}) {
@@ -384,12 +433,33 @@ int main(int argc, char**) {
   cases.push_back({200, 200, 64, {64}, {2}, 128, Data::random, Boundary::counted, 0, -1});
   cases.push_back({5, 5, 64, {}, {}, 2048}); // some see nothing but themselves
   cases.push_back({64, 70, 64, {128}, {64}, 2048});
-  cases.push_back({21, 20000, 64, {128}, {64}, 2048, Data::random, Boundary::counted, 0, -1, false,
+  cases.push_back({21,
+                   20000,
+                   64,
+                   {128},
+                   {64},
+                   2048,
+                   Data::random,
+                   Boundary::counted,
+                   0,
+                   -1,
+                   false,
                    IndexBase::absolute});
   cases.push_back({21, 20000, 64, {16}, {512}, 2048, Data::random, Boundary::extra});
   cases.push_back({21, 20000, 64, {128}, {64}, 8000});
-  cases.push_back({21, 20000, 64, {}, {}, 2048, Data::random, Boundary::counted, 9, -1, false,
-                   IndexBase::relative, std::size_t(1) << 20}); // several groups of queries
+  cases.push_back({21,
+                   20000,
+                   64,
+                   {},
+                   {},
+                   2048,
+                   Data::random,
+                   Boundary::counted,
+                   9,
+                   -1,
+                   false,
+                   IndexBase::relative,
+                   std::size_t(1) << 20}); // several groups of queries
   unsigned seed = 1;
   for (const Case& c : cases) {
     if (reduced && c.M * c.N > 10000 && seed % 8 != 0 && ++seed)
@@ -407,6 +477,7 @@ int main(int argc, char**) {
     std::printf("%s %s\n", failures == before ? "ok    " : "FAILED", c.text().c_str());
     std::fflush(stdout);
   }
+  pooling();
   topk_alone(reduced ? 5000 : 200000);
   std::printf("%d checks, %d failures; worst score error %.3g of the bound's sum (2^-9 = %.3g)\n",
               checks, failures, worst_ratio, 0x1p-9);

@@ -30,8 +30,7 @@ int check(const Lists& in, int lanes, int skipped = -1) {
       counts[l] = std::int32_t(in[std::size_t(l)].size());
     Union joined(lane, *storage);
     std::int32_t const n = joined.build(
-        counts,
-        [&](int l, std::int32_t i) { return in[std::size_t(l)].at(std::size_t(i)); },
+        counts, [&](int l, std::int32_t i) { return in[std::size_t(l)].at(std::size_t(i)); },
         [&](std::int32_t rank, const Union::Entry& e) { REQUIRE(got.emplace(rank, e).second); });
     if (lane.lane() == 0)
       distinct = n;

@@ -43,11 +43,11 @@ std::vector<std::int64_t> stream(const std::vector<float>& scores, int k, int la
     hisa::gpu::StreamSelect<Lockstep::Lane, Capacity> select(lane, *storage, k);
     for (std::size_t base = 0; base < scores.size(); base += std::size_t(Width * lanes))
       select.push(held<Width>(scores, base, lane));
-    std::int32_t const n = select.finish([&](std::int32_t rank, std::int32_t position,
-                                             std::uint32_t key) {
-      REQUIRE(key == hisa::gpu::candidate_key(scores[std::size_t(position)]));
-      chosen.at(std::size_t(rank)) = position;
-    });
+    std::int32_t const n =
+        select.finish([&](std::int32_t rank, std::int32_t position, std::uint32_t key) {
+          REQUIRE(key == hisa::gpu::candidate_key(scores[std::size_t(position)]));
+          chosen.at(std::size_t(rank)) = position;
+        });
     if (lane.lane() == 0)
       count = n;
   });
@@ -108,10 +108,9 @@ std::vector<std::int64_t> from_registers(const std::vector<float>& scores, int k
   std::vector<std::int64_t> chosen(std::size_t(k), -1);
   Lockstep machine(64, skipped);
   machine.run([&](const Lockstep::Lane& lane) {
-    hisa::gpu::select_held(lane, *storage, held<8>(scores, 0, lane), std::int32_t(scores.size()), k,
-                           [&](std::int32_t rank, std::int32_t position) {
-                             chosen.at(std::size_t(rank)) = position;
-                           });
+    hisa::gpu::select_held(
+        lane, *storage, held<8>(scores, 0, lane), std::int32_t(scores.size()), k,
+        [&](std::int32_t rank, std::int32_t position) { chosen.at(std::size_t(rank)) = position; });
   });
   if (barriers != nullptr)
     *barriers = machine.barriers();
@@ -161,10 +160,8 @@ TEST_CASE("every barrier is needed where nothing has to be decided") {
     machine.run([&](const Lockstep::Lane& lane) {
       hisa::gpu::StreamSelect<Lockstep::Lane, 512> select(lane, *storage, 100);
       select.push(held<4>(scores, 0, lane, 2));
-      std::int32_t const n =
-          select.finish([&](std::int32_t rank, std::int32_t position, std::uint32_t) {
-            REQUIRE(position == rank + 2);
-          });
+      std::int32_t const n = select.finish([&](std::int32_t rank, std::int32_t position,
+                                               std::uint32_t) { REQUIRE(position == rank + 2); });
       REQUIRE(n == 48);
     });
     return machine.barriers();

@@ -3,8 +3,9 @@
 /// Launching kernels, and what is known of the device.
 #pragma once
 
+#include <hisa/cuda/keep.cuh>
 #include <hisa/cuda/score.cuh>
-#include <hisa/cuda/select.cuh>
+#include <hisa/cuda/tokens.cuh>
 #include <hisa/error.hpp>
 
 #include <cuda_runtime.h>
@@ -22,8 +23,8 @@ inline void check(cudaError_t error, const char* what) {
 
 /// What the launches depend on.
 struct Device {
-  int architecture = 0;   ///< 90 for sm_90
-  int processors = 0;     ///< multiprocessors
+  int architecture = 0; ///< 90 for sm_90
+  int processors = 0;   ///< multiprocessors
 
   static Device current() {
     Device d;

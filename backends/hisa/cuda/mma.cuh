@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// The fp8 tensor core of sm_90a as one warpgroup uses it here: 64 keys from registers times the heads
-/// of one query from shared memory, D = 128.
+/// The fp8 tensor core of sm_90a as one warpgroup uses it here: 64 keys from registers times the
+/// heads of one query from shared memory, D = 128.
 #pragma once
 
 #include <hisa/cuda/ring.cuh>
@@ -36,15 +36,17 @@ __device__ inline std::uint64_t tile_descriptor(const void* tile) {
   return address | leading << 16 | between_8_rows << 32 | swizzle_128 << 62;
 }
 
-/// Dot products of a tile: lane 4g + t of warp w holds those of keys 16w + g (values 4i, 4i + 1) and
-/// 16w + g + 8 (values 4i + 2, 4i + 3) with heads 8i + 2t and 8i + 2t + 1.
+/// Dot products of a tile: lane 4g + t of warp w holds those of keys 16w + g (values 4i, 4i + 1)
+/// and 16w + g + 8 (values 4i + 2, 4i + 3) with heads 8i + 2t and 8i + 2t + 1.
 template <int Heads>
 struct DotProducts {
   float values[Heads / 2];
 };
 
 /// Orders the registers of the warpgroup before its next products.
-__device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ inline void begin_products() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
 /// Closes a set of products that can be waited for.
 __device__ inline void commit_products() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
@@ -55,40 +57,37 @@ __device__ void wait_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
 }
 
-
 /// One step of 32 dimensions for 64 heads: p = p * keep + keys * heads.
 __device__ inline void multiply(DotProducts<64>& p, const std::uint32_t (&keys)[4],
                                 std::uint64_t heads, int keep) {
-  asm volatile(
-      "{\n\t.reg .pred keep;\n\tsetp.ne.b32 keep, %37, 0;\n\t"
-      "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
-      " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-      "{%32, %33, %34, %35}, %36, keep, 1, 1;\n\t}"
-      : "+f"(p.values[0]), "+f"(p.values[1]), "+f"(p.values[2]), "+f"(p.values[3]),
-        "+f"(p.values[4]), "+f"(p.values[5]), "+f"(p.values[6]), "+f"(p.values[7]),
-        "+f"(p.values[8]), "+f"(p.values[9]), "+f"(p.values[10]), "+f"(p.values[11]),
-        "+f"(p.values[12]), "+f"(p.values[13]), "+f"(p.values[14]), "+f"(p.values[15]),
-        "+f"(p.values[16]), "+f"(p.values[17]), "+f"(p.values[18]), "+f"(p.values[19]),
-        "+f"(p.values[20]), "+f"(p.values[21]), "+f"(p.values[22]), "+f"(p.values[23]),
-        "+f"(p.values[24]), "+f"(p.values[25]), "+f"(p.values[26]), "+f"(p.values[27]),
-        "+f"(p.values[28]), "+f"(p.values[29]), "+f"(p.values[30]), "+f"(p.values[31])
-      : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep));
+  asm volatile("{\n\t.reg .pred keep;\n\tsetp.ne.b32 keep, %37, 0;\n\t"
+               "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 "
+               "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
+               " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+               "{%32, %33, %34, %35}, %36, keep, 1, 1;\n\t}"
+               : "+f"(p.values[0]), "+f"(p.values[1]), "+f"(p.values[2]), "+f"(p.values[3]),
+                 "+f"(p.values[4]), "+f"(p.values[5]), "+f"(p.values[6]), "+f"(p.values[7]),
+                 "+f"(p.values[8]), "+f"(p.values[9]), "+f"(p.values[10]), "+f"(p.values[11]),
+                 "+f"(p.values[12]), "+f"(p.values[13]), "+f"(p.values[14]), "+f"(p.values[15]),
+                 "+f"(p.values[16]), "+f"(p.values[17]), "+f"(p.values[18]), "+f"(p.values[19]),
+                 "+f"(p.values[20]), "+f"(p.values[21]), "+f"(p.values[22]), "+f"(p.values[23]),
+                 "+f"(p.values[24]), "+f"(p.values[25]), "+f"(p.values[26]), "+f"(p.values[27]),
+                 "+f"(p.values[28]), "+f"(p.values[29]), "+f"(p.values[30]), "+f"(p.values[31])
+               : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep));
 }
 
 /// One step of 32 dimensions for 32 heads: p = p * keep + keys * heads.
 __device__ inline void multiply(DotProducts<32>& p, const std::uint32_t (&keys)[4],
                                 std::uint64_t heads, int keep) {
-  asm volatile(
-      "{\n\t.reg .pred keep;\n\tsetp.ne.b32 keep, %21, 0;\n\t"
-      "wgmma.mma_async.sync.aligned.m64n32k32.f32.e4m3.e4m3 "
-      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
-      "{%16, %17, %18, %19}, %20, keep, 1, 1;\n\t}"
-      : "+f"(p.values[0]), "+f"(p.values[1]), "+f"(p.values[2]), "+f"(p.values[3]),
-        "+f"(p.values[4]), "+f"(p.values[5]), "+f"(p.values[6]), "+f"(p.values[7]),
-        "+f"(p.values[8]), "+f"(p.values[9]), "+f"(p.values[10]), "+f"(p.values[11]),
-        "+f"(p.values[12]), "+f"(p.values[13]), "+f"(p.values[14]), "+f"(p.values[15])
-      : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep));
+  asm volatile("{\n\t.reg .pred keep;\n\tsetp.ne.b32 keep, %21, 0;\n\t"
+               "wgmma.mma_async.sync.aligned.m64n32k32.f32.e4m3.e4m3 "
+               "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+               "{%16, %17, %18, %19}, %20, keep, 1, 1;\n\t}"
+               : "+f"(p.values[0]), "+f"(p.values[1]), "+f"(p.values[2]), "+f"(p.values[3]),
+                 "+f"(p.values[4]), "+f"(p.values[5]), "+f"(p.values[6]), "+f"(p.values[7]),
+                 "+f"(p.values[8]), "+f"(p.values[9]), "+f"(p.values[10]), "+f"(p.values[11]),
+                 "+f"(p.values[12]), "+f"(p.values[13]), "+f"(p.values[14]), "+f"(p.values[15])
+               : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep));
 }
 
 /// Starts the products of a tile of keys with the heads of one query.

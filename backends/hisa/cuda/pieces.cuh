@@ -24,14 +24,14 @@ struct alignas(16) Positions {
   std::int32_t of[group_queries];
 };
 
-/// For each group of queries, the union of their kept rows in pieces of `1 << piece_log2` neighbouring
-/// rows, padded with absent pieces to whole tiles. In the workspace.
+/// For each group of queries, the union of their kept rows in pieces of `1 << piece_log2`
+/// neighbouring rows, padded with absent pieces to whole tiles. In the workspace.
 struct PieceLists {
-  std::int32_t* rows = nullptr;      ///< [groups, pitch] first row of a piece; null: all rows
-  Positions* positions = nullptr;    ///< [groups, pitch]
-  std::uint32_t* masks = nullptr;    ///< [groups, pitch / pieces of a tile] queries of a tile
-  std::int32_t* counts = nullptr;    ///< [groups] pieces, padding included
-  std::int64_t pitch = 0;            ///< a multiple of the pieces of a tile
+  std::int32_t* rows = nullptr;   ///< [groups, pitch] first row of a piece; null: all rows
+  Positions* positions = nullptr; ///< [groups, pitch]
+  std::uint32_t* masks = nullptr; ///< [groups, pitch / pieces of a tile] queries of a tile
+  std::int32_t* counts = nullptr; ///< [groups] pieces, padding included
+  std::int64_t pitch = 0;         ///< a multiple of the pieces of a tile
   int piece_log2 = 6;
 
   __host__ __device__ int pieces_log2() const { return 6 - piece_log2; } ///< of a tile of 64 rows
@@ -40,19 +40,19 @@ struct PieceLists {
 /// One level of the hierarchy for consecutive queries, as all kernels of this backend take it.
 struct Level {
   Ranges visibility;
-  std::int64_t first = 0;    ///< row of the first query in the call
-  std::int64_t count = 0;    ///< queries
-  std::int64_t max_keys = 0; ///< keys that a query may see
+  std::int64_t first = 0;      ///< row of the first query in the call
+  std::int64_t count = 0;      ///< queries
+  std::int64_t max_keys = 0;   ///< keys that a query may see
   std::int64_t block_size = 1; ///< 1: the tokens
   std::int64_t budget = 0;     ///< m or k
   Boundary boundary = Boundary::counted;
   /// A query that sees no more keys than this takes them all, whatever the levels above kept.
   std::int64_t identity = 0;
-  bool scores_wanted = false; ///< score even where the choice is decided without
+  bool scores_wanted = false;                  ///< score even where the choice is decided without
   const std::int32_t* parents = nullptr;       ///< [count, parent_pitch] kept above; null: all
   const std::int32_t* parent_counts = nullptr; ///< [count]
   std::int64_t parent_pitch = 0;
-  std::int64_t parent_size = 0; ///< block size of the level above
+  std::int64_t parent_size = 0;            ///< block size of the level above
   const std::int32_t* row_begin = nullptr; ///< [M] first pooled row of a query's sequence, or null
 
   __device__ Visible visible(std::int64_t i) const {
@@ -84,8 +84,8 @@ struct Level {
 struct ScoreTask {
   Level level;
   Queries<e4m3fn> queries;
-  CUtensorMap query_map = {}; ///< boxes of one query's heads
-  CUtensorMap key_map = {};   ///< the level's buffer, boxes of one piece
+  CUtensorMap query_map = {};    ///< boxes of one query's heads
+  CUtensorMap key_map = {};      ///< the level's buffer, boxes of one piece
   const float* scales = nullptr; ///< of the level's rows
   std::int32_t last_row = 0;     ///< of the level's buffer
   PieceLists pieces;

@@ -48,22 +48,18 @@ public:
   /// Flat: plans with Levels<>. See the last overload.
   void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
                   const Ranges& visibility, const Selection& out,
-                  const WorkspaceSpan& workspace) const
-    requires(LevelsT::count == 0)
-  {
+                  const WorkspaceSpan& workspace) const requires(LevelsT::count == 0) {
     run(stream, queries, keys, {}, visibility, out, workspace);
   }
   /// One level. See the last overload.
   void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
                   const Pooled& pooled, const Ranges& visibility, const Selection& out,
-                  const WorkspaceSpan& workspace) const
-    requires(LevelsT::count == 1)
-  {
+                  const WorkspaceSpan& workspace) const requires(LevelsT::count == 1) {
     run(stream, queries, keys, {pooled}, visibility, out, workspace);
   }
-  /// Selects the top k tokens of each query. Asynchronous on `stream`; all data are device memory and
-  /// must stay alive until the stream has passed the call. Nothing is allocated and no device memory
-  /// is read on the host, so the call may be captured in a graph.
+  /// Selects the top k tokens of each query. Asynchronous on `stream`; all data are device memory
+  /// and must stay alive until the stream has passed the call. Nothing is allocated and no device
+  /// memory is read on the host, so the call may be captured in a graph.
   /// @param pooled  the levels, coarse to fine
   /// @throws precondition_error before anything is launched, launch_error if CUDA refuses
   void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
@@ -148,8 +144,13 @@ private:
         next.parent_pitch = layout_.kept, next.parent_size = levels_.block_size[l];
         pieces = parts.pieces[l % 2];
         pieces.piece_log2 = levels_.piece_log2(l);
-        launch_keep({level, {parts.scores, layout_.scores}, blocks, parts.counts[l % 2],
-                     layout_.kept, next, pieces},
+        launch_keep({level,
+                     {parts.scores, layout_.scores},
+                     blocks,
+                     parts.counts[l % 2],
+                     layout_.kept,
+                     next,
+                     pieces},
                     stream);
         level = next;
       }
@@ -177,9 +178,9 @@ private:
     task.pieces = pieces;
     set_rows(task, queries, rows);
     task.values = parts.scores, task.pitch = layout_.scores;
-    std::int64_t const most =
-        pieces.rows == nullptr ? level.max_keys / level.block_size / tile_keys + 1
-                               : pieces.pitch >> pieces.pieces_log2();
+    std::int64_t const most = pieces.rows == nullptr
+                                  ? level.max_keys / level.block_size / tile_keys + 1
+                                  : pieces.pitch >> pieces.pieces_log2();
     task.splits = splits(task.groups(), most);
     launch_score(task, device_, stream);
   }
@@ -192,9 +193,9 @@ private:
   }
 };
 
-/// Writes the scores of all visible keys, by the same code and to the same bits as the indexers: the
-/// score of query t for its i-th visible key at values[t * row_stride + i]. Nothing else is written.
-/// Asynchronous on `stream`. O(M H D L).
+/// Writes the scores of all visible keys, by the same code and to the same bits as the indexers:
+/// the score of query t for its i-th visible key at values[t * row_stride + i]. Nothing else is
+/// written. Asynchronous on `stream`. O(M H D L).
 /// @throws precondition_error before anything is launched
 inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
                   const ContiguousKeys<e4m3fn>& keys, const Ranges& visibility, float* values,
@@ -225,7 +226,7 @@ inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
   task.values = values, task.pitch = row_stride;
   Device const device = Device::current();
   task.splits = static_cast<int>(hisa::detail::clamp(2 * device.processors / task.groups(), 1,
-                                               1 + keys.count / (8 * tile_keys)));
+                                                     1 + keys.count / (8 * tile_keys)));
   launch_score(task, device, stream);
 }
 
@@ -248,8 +249,8 @@ inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
   launch_topk(task, rows, stream);
 }
 
-/// Makes a plan: `cuda::make_plan<Levels<128>>(shape, {.keep = {64}, .topk = 2048})`, for the current
-/// device.
+/// Makes a plan: `cuda::make_plan<Levels<128>>(shape, {.keep = {64}, .topk = 2048})`, for the
+/// current device.
 /// @throws precondition_error when shape, budgets or options contradict each other, or ask for what
 ///         has no path on the device
 template <class LevelsT, int Heads = dynamic, int HeadDim = dynamic>

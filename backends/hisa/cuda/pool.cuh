@@ -19,7 +19,7 @@ struct Sequences {
   std::int64_t count = 0;
   const std::int32_t* old_length = nullptr; ///< [count] keys pooled already; null: none, rebuild
   const std::int32_t* new_length = nullptr; ///< [count] keys present now
-  const std::int32_t* begin = nullptr; ///< [count] first key of each sequence; null: all at 0
+  const std::int32_t* begin = nullptr;      ///< [count] first key of each sequence; null: all at 0
 };
 
 struct PoolTask {
@@ -50,12 +50,13 @@ __global__ void __launch_bounds__(32 * Warps) pool_kernel(const __grid_constant_
 #pragma unroll 8
     for (std::int64_t i = 0; i < part; ++i) {
       auto const four = *reinterpret_cast<const std::uint32_t*>(
-          reinterpret_cast<const std::uint8_t*>(task.keys.values) + (first + i) * stride + 4 * lane);
+          reinterpret_cast<const std::uint8_t*>(task.keys.values) + (first + i) * stride +
+          4 * lane);
       float const scale = task.keys.scales[first + i];
 #pragma unroll
       for (int d = 0; d < 4; ++d) {
-        float const value = __fmul_rn(
-            Element<e4m3fn>::to_float({static_cast<std::uint8_t>(four >> 8 * d)}), scale);
+        float const value =
+            __fmul_rn(Element<e4m3fn>::to_float({static_cast<std::uint8_t>(four >> 8 * d)}), scale);
         finite = finite && detail::is_finite(value);
         folded[d] = Rule::fold(folded[d], value);
       }
@@ -78,8 +79,8 @@ __global__ void __launch_bounds__(32 * Warps) pool_kernel(const __grid_constant_
     std::uint32_t codes = 0;
 #pragma unroll
     for (int d = 0; d < 4; ++d) {
-      e4m3fn const code = finite ? e4m3fn_from_float(__fdiv_rn(folded[d], scale))
-                                 : Element<e4m3fn>::nan();
+      e4m3fn const code =
+          finite ? e4m3fn_from_float(__fdiv_rn(folded[d], scale)) : Element<e4m3fn>::nan();
       codes |= std::uint32_t(code.bits) << 8 * d;
     }
     std::int64_t const at = out * Rule::rows + row;

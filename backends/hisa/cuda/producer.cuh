@@ -21,7 +21,7 @@ struct ScorePolicy {
 
 /// The queries of an item.
 template <int Heads>
-struct alignas(1024) ItemBuffer { // so that each query starts a swizzle period
+struct alignas(1024) ItemBuffer {                  // so that each query starts a swizzle period
   std::uint8_t values[group_queries][Heads * 128]; ///< swizzled rows, one per head
   float weights[group_queries][Heads];
 };
@@ -52,7 +52,8 @@ public:
 
   __device__ Producer(const ScoreTask& task, Storage& s)
       : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
-        turn_(static_cast<int>(threadIdx.x) / 32 % P::producers), leads_(turn_ == 0), log2_(task.pieces.piece_log2), pieces_log2_(task.pieces.pieces_log2()),
+        turn_(static_cast<int>(threadIdx.x) / 32 % P::producers), leads_(turn_ == 0),
+        log2_(task.pieces.piece_log2), pieces_log2_(task.pieces.pieces_log2()),
         listed_(task.pieces.rows != nullptr) {
     tile_.advance(turn_);
   }

@@ -97,10 +97,12 @@ __device__ inline void copy_4(void* to, const void* from) {
                : "memory");
 }
 /// Waits for the copies that the thread has started.
-__device__ inline void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+__device__ inline void wait_copies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
 
-/// Has the copy engine bring a box of rows of 128 bytes, from row `row` on, to a swizzled tile. Rows
-/// beyond the tensor become zeros. The barrier expects the bytes.
+/// Has the copy engine bring a box of rows of 128 bytes, from row `row` on, to a swizzled tile.
+/// Rows beyond the tensor become zeros. The barrier expects the bytes.
 __device__ inline void copy_box(void* to, const CUtensorMap& map, std::int32_t row,
                                 Barrier& barrier) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes "

@@ -38,8 +38,8 @@ public:
     for (std::int64_t item = blockIdx.x; item < items; item += gridDim.x) {
       item_.wait_full(s_.item_ring);
       load_weights();
-      values_[0] = task_.values +
-                   (item / task_.splits * group_queries + first_query_) * task_.pitch;
+      values_[0] =
+          task_.values + (item / task_.splits * group_queries + first_query_) * task_.pitch;
       values_[1] = values_[0] + task_.pitch;
       int const tiles = s_.headers[item_.buffer].tiles;
       int tile = turn_;
@@ -58,12 +58,12 @@ private:
   int turn_;       ///< tiles until this warpgroup's next one
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
-  int first_query_;        ///< of the two whose scores this lane stores
-  float* values_[2] = {};  ///< their rows of scores
+  int first_query_;       ///< of the two whose scores this lane stores
+  float* values_[2] = {}; ///< their rows of scores
   float weights_[group_queries][Heads / 4];
 
-  // Scaled down, every dot product of finite fp8 values is in [-1, 1], so that saturation is the ReLU,
-  // exactly, NaN counting 0; the weights are scaled up.
+  // Scaled down, every dot product of finite fp8 values is in [-1, 1], so that saturation is the
+  // ReLU, exactly, NaN counting 0; the weights are scaled up.
   static constexpr float down = 0x1p-25f, up = 0x1p+25f;
 
   __device__ void load_weights() {
@@ -102,8 +102,8 @@ private:
     float of[group_queries][2];
   };
 
-  /// Turns the tile's queries into a compile-time set, one bit at a time from the last query down: the
-  /// tensor core's asynchronous products need code without branches.
+  /// Turns the tile's queries into a compile-time set, one bit at a time from the last query down:
+  /// the tensor core's asynchronous products need code without branches.
   template <int Bits, unsigned Wanted>
   __device__ void score_wanted(std::uint32_t mask, const KeyFragment& keys, Sums& sums) const {
     if constexpr (Bits > 0) {
@@ -117,7 +117,9 @@ private:
       score_queries<Wanted>(p[0], p[1], keys, sums);
     }
   }
-  __device__ static constexpr int lowest(unsigned set) { return set & 1 ? 0 : 1 + lowest(set >> 1); }
+  __device__ static constexpr int lowest(unsigned set) {
+    return set & 1 ? 0 : 1 + lowest(set >> 1);
+  }
 
   template <int Query>
   __device__ void start(DotProducts<Heads>& p, const KeyFragment& keys) const {

@@ -74,7 +74,8 @@ struct LevelTable {
   }
   /// Rows of the level below that a block of level `l` holds.
   int ratio(int l) const { return block_size[l] / (l + 1 < count ? block_size[l + 1] : 1); }
-  /// Neighbouring rows that go together in tiles: the largest power of two in the ratio, at most 64.
+  /// Neighbouring rows that go together in tiles: the largest power of two in the ratio, at
+  /// most 64.
   int piece_log2(int l) const {
     int log2 = 0;
     while (log2 < 6 && ratio(l) % (2 << log2) == 0)
@@ -115,8 +116,8 @@ struct Layout {
       std::int64_t const kept = levels.kept(l, max_keys);
       layout.kept = std::max(layout.kept, kept);
       // A query that takes all it sees may have two blocks more than m.
-      layout.pieces = std::max(layout.pieces,
-                               group_queries * (kept + 2) * (levels.ratio(l) >> levels.piece_log2(l)));
+      layout.pieces = std::max(layout.pieces, group_queries * (kept + 2) *
+                                                  (levels.ratio(l) >> levels.piece_log2(l)));
     }
     layout.scores = (layout.scores + 31) / 32 * 32;
     layout.pieces = (layout.pieces + 7) / 8 * 8;

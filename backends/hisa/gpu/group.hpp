@@ -25,15 +25,15 @@ namespace gpu {
 /// (barrier) or of the wave (shuffles) call it.
 template <class G>
 concept Group = requires(const G& g, int* word, int value, std::uint64_t wide) {
-  { G::wave } -> std::convertible_to<int>;    // lanes of a wave
-  { g.lane() } -> std::same_as<int>;          // 0 .. size() - 1
-  { g.size() } -> std::same_as<int>;          // a multiple of the wave
-  g.barrier();                                // orders shared memory among the group's lanes
+  { G::wave } -> std::convertible_to<int>; // lanes of a wave
+  { g.lane() } -> std::same_as<int>;       // 0 .. size() - 1
+  { g.size() } -> std::same_as<int>;       // a multiple of the wave
+  g.barrier();                             // orders shared memory among the group's lanes
   { g.shuffle_up(wide, value) } -> std::same_as<std::uint64_t>; // of lane - value, if in the wave
   { g.shuffle(wide, value) } -> std::same_as<std::uint64_t>;    // of the wave's lane `value`
-  { g.load(word) } -> std::same_as<int>;      // from shared memory
-  g.store(word, value);                       // to shared memory
-  g.add(word, value);                         // to shared memory, atomic
+  { g.load(word) } -> std::same_as<int>;                        // from shared memory
+  g.store(word, value);                                         // to shared memory
+  g.add(word, value);                                           // to shared memory, atomic
 };
 
 /// The most waves that a group may have.

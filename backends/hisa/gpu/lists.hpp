@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// The union of the kept lists of a few neighbouring queries, so that a key that several of them kept
-/// is fetched once. Built by a group of lanes:
+/// The union of the kept lists of a few neighbouring queries, so that a key that several of them
+/// kept is fetched once. Built by a group of lanes:
 ///   1. the lists, ascending each, go to shared memory one behind the other;
 ///   2. an entry is a *head* if no list before its own holds the same value, and a scan counts the
 ///      heads before every entry;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// A group on the host: one fiber per lane, switched at the collective operations, so that group code
-/// runs in ordinary tests. Shared memory is watched: two lanes that touch one word between two
+/// A group on the host: one fiber per lane, switched at the collective operations, so that group
+/// code runs in ordinary tests. Shared memory is watched: two lanes that touch one word between two
 /// barriers, at least one of them writing, are reported. Not for speed.
 #pragma once
 
@@ -30,7 +30,8 @@ public:
 /// Runs a function on every lane of a group.
 class Lockstep {
 public:
-  /// @param skipped  a barrier (counted from 0) that only lines the lanes up, as if the source lacked
+  /// @param skipped  a barrier (counted from 0) that only lines the lanes up, as if the source
+  /// lacked
   ///                 it; -1: none
   Lockstep(int lanes, int skipped = -1) : lanes_(lanes), skipped_(skipped) {}
 

@@ -2,13 +2,15 @@
 /// @file
 /// Exact top-k by a group of lanes: descending score, then ascending position; NaN last.
 ///
-/// Radix select on the order key (hisa/order_key.hpp) works over a *source* of keys, in three digits:
+/// Radix select on the order key (hisa/order_key.hpp) works over a *source* of keys, in three
+/// digits:
 ///   find_threshold  1. count a digit of the keys that share the threshold's leading digits,
 ///                   2. choose the bin that holds the k-th of them; after the last digit the
 ///                      threshold is the k-th key and the number of its equals to keep is known;
 ///   compact         3. emit what is above the threshold and the first of its equals, in order.
-/// StreamSelect puts a buffer in shared memory before it, so that a long row is read once: a candidate
-/// is dropped only when k that precede it are known, and a full buffer is compacted, never cut.
+/// StreamSelect puts a buffer in shared memory before it, so that a long row is read once: a
+/// candidate is dropped only when k that precede it are known, and a full buffer is compacted,
+/// never cut.
 #pragma once
 
 #include <hisa/gpu/group.hpp>
@@ -18,7 +20,9 @@ HISA_NAMESPACE_BEGIN
 namespace gpu {
 
 /// The key of a candidate: larger precedes. 0 is no candidate at all, and never selected.
-HISA_FUNCTION inline std::uint32_t candidate_key(float score) { return order_key(score) + 1; }
+HISA_FUNCTION inline std::uint32_t candidate_key(float score) {
+  return order_key(score) + 1;
+}
 
 /// `Width` candidates as one lane holds them, positions ascending.
 template <int Width>
@@ -38,14 +42,14 @@ struct RadixStorage {
   static constexpr int bins = 2048;
   alignas(16) std::int32_t histogram[bins];
   ScanStorage scan;
-  std::int32_t bin;  ///< the chosen bin
-  std::int32_t need; ///< candidates still to be taken in it
+  std::int32_t bin;    ///< the chosen bin
+  std::int32_t need;   ///< candidates still to be taken in it
   std::int32_t in_bin; ///< candidates in it
 };
 
-/// Radix select by the lanes of `g` over a source of candidates in rounds: `source.rounds()` of them,
-/// `source.take(r)` the lane's candidates of round r. Positions ascend within a lane's candidates, then
-/// with the lane, then with the round.
+/// Radix select by the lanes of `g` over a source of candidates in rounds: `source.rounds()` of
+/// them, `source.take(r)` the lane's candidates of round r. Positions ascend within a lane's
+/// candidates, then with the lane, then with the round.
 template <Group G>
 class Radix {
 public:
@@ -72,9 +76,9 @@ public:
     return t;
   }
 
-  /// Calls emit(rank, candidates, i) for each winner, ranks ascending with positions. A rank is given
-  /// out after all lanes have taken the candidates of its round, and never exceeds the winner's index
-  /// in the source, so `emit` may write the source.
+  /// Calls emit(rank, candidates, i) for each winner, ranks ascending with positions. A rank is
+  /// given out after all lanes have taken the candidates of its round, and never exceeds the
+  /// winner's index in the source, so `emit` may write the source.
   template <class Source, class Emit>
   HISA_FUNCTION void compact(const Source& source, Threshold t, const Emit& emit) {
     std::int32_t above = 0, equal = 0; // winners-to-be in the rounds before
@@ -151,8 +155,8 @@ private:
     g_.barrier();
   }
 
-  /// Step 2: each lane sums some neighbouring bins, from the highest down; the lane in whose bins the
-  /// need-th candidate lies says which. Each lane clears its bins.
+  /// Step 2: each lane sums some neighbouring bins, from the highest down; the lane in whose bins
+  /// the need-th candidate lies says which. Each lane clears its bins.
   HISA_FUNCTION void choose_bin(std::int32_t need) {
     int const mine = RadixStorage::bins / g_.size();
     int const top = RadixStorage::bins - 1 - g_.lane() * mine;
@@ -233,8 +237,8 @@ public:
     count_ += static_cast<std::int32_t>(sum.total);
   }
 
-  /// Calls emit(rank, position, key) for each of the min(k, candidates) winners, ranks ascending with
-  /// positions, and returns how many there are.
+  /// Calls emit(rank, position, key) for each of the min(k, candidates) winners, ranks ascending
+  /// with positions, and returns how many there are.
   template <class Emit>
   HISA_FUNCTION std::int32_t finish(const Emit& emit) {
     shrink();
@@ -305,14 +309,12 @@ private:
 /// ascending with positions. Shares a StreamSelect's storage. All lanes call it.
 template <Group G, int Capacity, int Width, class Emit>
 HISA_FUNCTION void select_held(const G& g, StreamStorage<Capacity>& storage,
-                               const Held<Width>& source, std::int32_t candidates,
-                               std::int32_t k, const Emit& emit) {
+                               const Held<Width>& source, std::int32_t candidates, std::int32_t k,
+                               const Emit& emit) {
   Radix<G> radix(g, storage.radix);
   std::int32_t const count = candidates < k ? candidates : k;
   Threshold const t = candidates > k ? radix.find_threshold(source, k) : Threshold{};
-  auto const winner = [&](std::int32_t rank) {
-    return &storage.positions[rank / 4].v[rank % 4];
-  };
+  auto const winner = [&](std::int32_t rank) { return &storage.positions[rank / 4].v[rank % 4]; };
   radix.compact(source, t, [&](std::int32_t rank, const auto& c, int i) {
     g.store(winner(rank), static_cast<std::uint32_t>(c.position[i]));
   });
