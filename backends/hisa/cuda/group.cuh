@@ -50,8 +50,19 @@ struct Threadgroup : WarpOperations {
   __device__ int lane() const { return static_cast<int>(threadIdx.x) % Threads; }
   __device__ int size() const { return Threads; }
   __device__ void barrier() const {
-    // Barrier 0 is __syncthreads.
-    asm volatile("bar.sync %0, %1;" ::"r"(index + 1), "n"(Threads) : "memory");
+    __syncwarp(); // the instruction wants whole warps
+    named_barrier<1>();
+  }
+
+private:
+  /// Barrier 0 is __syncthreads. The number is an immediate, so that tools can tell barriers apart.
+  template <int Id>
+  __device__ void named_barrier() const {
+    if constexpr (Id < 1024 / Threads && Id < 15) {
+      if (index + 1 != Id)
+        return named_barrier<Id + 1>();
+    }
+    asm volatile("bar.sync %0, %1;" ::"n"(Id), "n"(Threads) : "memory");
   }
 };
 
@@ -60,7 +71,10 @@ template <int Threads>
 struct Cta : WarpOperations {
   __device__ int lane() const { return static_cast<int>(threadIdx.x); }
   __device__ int size() const { return Threads; }
-  __device__ void barrier() const { __syncthreads(); }
+  __device__ void barrier() const {
+    __syncwarp();
+    __syncthreads();
+  }
 };
 
 } // namespace cuda

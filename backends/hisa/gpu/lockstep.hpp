@@ -8,6 +8,9 @@
 #include <hisa/gpu/group.hpp>
 
 #include <ucontext.h>
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/common_interface_defs.h>
+#endif
 
 #include <cstddef>
 #include <cstdint>
@@ -66,6 +69,8 @@ private:
   int barriers_ = 0, interval_ = 0, current_ = 0;
   std::vector<Fiber> fibers_;
   ucontext_t scheduler_;
+  const void* scheduler_stack_ = nullptr; ///< for the address sanitizer
+  std::size_t scheduler_stack_bytes_ = 0;
   std::function<void(const Lane&)> body_;
   std::unordered_map<std::uintptr_t, Touch> touched_;
   std::string failure_;
@@ -75,6 +80,9 @@ private:
     return machine;
   }
   static void start();
+  void resume(Fiber& fiber);
+  void leave(Fiber& fiber, bool for_good);
+  void arrive(void* fake_stack);
   void yield(At at);
   void resume_all();
   void touch(const void* address, std::size_t bytes, Access access);
@@ -124,28 +132,58 @@ private:
   int lane_;
 };
 
+/// Switches from the scheduler to a fiber, and back. The address sanitizer wants to know.
+inline void Lockstep::resume([[maybe_unused]] Fiber& fiber) {
+#if defined(__SANITIZE_ADDRESS__)
+  void* fake_stack = nullptr;
+  __sanitizer_start_switch_fiber(&fake_stack, fiber.stack.get(), stack_bytes);
+  swapcontext(&scheduler_, &fiber.context);
+  __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
+#else
+  swapcontext(&scheduler_, &fiber.context);
+#endif
+}
+inline void Lockstep::leave(Fiber& fiber, [[maybe_unused]] bool for_good) {
+#if defined(__SANITIZE_ADDRESS__)
+  void* fake_stack = nullptr;
+  __sanitizer_start_switch_fiber(for_good ? nullptr : &fake_stack, scheduler_stack_,
+                                 scheduler_stack_bytes_);
+  swapcontext(&fiber.context, &scheduler_);
+  arrive(fake_stack);
+#else
+  swapcontext(&fiber.context, &scheduler_);
+#endif
+}
+inline void Lockstep::arrive([[maybe_unused]] void* fake_stack) {
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(fake_stack, &scheduler_stack_, &scheduler_stack_bytes_);
+#endif
+}
+
 inline void Lockstep::start() {
   Lockstep& m = *active();
+  m.arrive(nullptr);
   int const lane = m.current_;
   try {
     m.body_(Lane(&m, lane));
   } catch (const std::exception& e) {
     m.failure_ = e.what();
   }
-  m.fibers_[std::size_t(lane)].at = At::done;
-  swapcontext(&m.fibers_[std::size_t(lane)].context, &m.scheduler_);
+  Fiber& fiber = m.fibers_[std::size_t(lane)];
+  fiber.at = At::done;
+  m.leave(fiber, true);
 }
 
 inline void Lockstep::yield(At at) {
   Fiber& fiber = fibers_[std::size_t(current_)];
   fiber.at = at;
-  swapcontext(&fiber.context, &scheduler_);
+  leave(fiber, false);
 }
 
 /// Each lane runs to its next collective operation; they all must have reached the same one.
 inline void Lockstep::resume_all() {
   for (current_ = 0; current_ < lanes_ && failure_.empty(); ++current_)
-    swapcontext(&scheduler_, &fibers_[std::size_t(current_)].context);
+    resume(fibers_[std::size_t(current_)]);
   for (const Fiber& fiber : fibers_)
     if (failure_.empty() && fiber.at != fibers_[0].at)
       failure_ = "hisa::gpu::Lockstep: the lanes wait at different operations";
