@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// hisa for CUDA without Kokkos: `#include <hisa/cuda.hpp>`, nvcc and the CUDA runtime are all that
+/// is needed. See hisa/cuda/plan.cuh for the indexers.
+#pragma once
+
+#include <hisa/cuda/plan.cuh>
+#include <hisa/cuda/pool.cuh>

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// The kernel that chooses the blocks that queries keep, and lists the pieces of the level below.
+#pragma once
+
+#include <hisa/cuda/choose.cuh>
+#include <hisa/gpu/lists.hpp>
+
+HISA_NAMESPACE_BEGIN
+namespace cuda {
+
+/// What the block kernel is asked to do.
+struct KeepTask {
+  Level level;
+  ScoreRows scores;
+  std::int32_t* blocks = nullptr; ///< [count, pitch] kept, ascending
+  std::int32_t* counts = nullptr; ///< [count]
+  std::int64_t pitch = 0;
+  Level next;        ///< the level below; its parents are the blocks kept here
+  PieceLists pieces; ///< of the level below
+};
+
+/// How the block kernel runs: a CTA for a group of queries, `query_threads` for each of them.
+template <int Capacity>
+struct KeepPolicy {
+  static constexpr int query_threads = 128;
+  static constexpr int threads = query_threads * group_queries;
+  static constexpr int max_kept = Capacity - 4 * query_threads; ///< the largest budget
+  static constexpr int listed = group_queries * (max_kept + 2);
+
+  union Storage {
+    gpu::StreamStorage<Capacity> select[group_queries];
+    gpu::UnionStorage<group_queries, listed> lists;
+  };
+};
+
+/// What a query's blocks are chosen by: found out by one thread for all.
+struct BlockRow {
+  Field field;
+  RowOf row_of;
+  std::int32_t winners = 0, need = 0;
+  bool takes_first = false, takes_last = false, decided = true;
+
+  __device__ BlockRow() {}
+  __device__ BlockRow(const Level& level, std::int64_t i) {
+    Visible const v = level.visible(i);
+    Candidates const c = level.candidates(v, i);
+    Contest const contest = level.contest(c, v);
+    field = Field(contest);
+    row_of = RowOf(c);
+    winners = static_cast<std::int32_t>(contest.winners());
+    need = static_cast<std::int32_t>(contest.need);
+    takes_first = contest.takes_first, takes_last = contest.takes_last;
+    decided = !level.must_score(contest, v);
+    if (level.boundary == Boundary::none && !decided) { // only an end can be partly visible
+      auto const end = static_cast<std::int32_t>(c.count - 1);
+      field.hidden[0] = v.covers(c.row(0), level.block_size) ? -1 : 0;
+      field.hidden[1] = v.covers(c.row(end), level.block_size) ? -1 : end;
+    }
+  }
+};
+
+/// One query's blocks; its threads call it together.
+template <int Capacity>
+__device__ void keep_blocks(const KeepTask& task, std::int64_t i,
+                            gpu::StreamStorage<Capacity>& storage) {
+  using Group = Threadgroup<KeepPolicy<Capacity>::query_threads>;
+  Group const g(static_cast<int>(i % group_queries));
+  BlockRow& shared_row = *reinterpret_cast<BlockRow*>(&storage);
+  bool const present = i < task.level.count; // else an empty row that stores nothing
+  if (g.lane() == 0)
+    shared_row = present ? BlockRow(task.level, i) : BlockRow();
+  g.barrier();
+  BlockRow const r = shared_row;
+  g.barrier(); // the selection uses the same memory
+  std::int32_t* const out = task.blocks + i * task.pitch;
+  auto const emit = [&](std::int32_t rank, std::int32_t position) {
+    out[rank + r.takes_first] = r.row_of(position);
+  };
+  if (!r.decided)
+    choose<8>(g, storage, task.scores.values + i * task.scores.pitch, r.field, r.need, emit);
+  else
+    for (std::int32_t p = g.lane(); p < r.winners; p += g.size())
+      emit(p, r.field.first + p);
+  if (g.lane() == 0 && present) {
+    if (r.takes_first)
+      out[0] = r.row_of(0);
+    std::int32_t const kept = r.winners + r.takes_first + r.takes_last;
+    if (r.takes_last)
+      out[kept - 1] = r.row_of(r.field.end);
+    task.counts[i] = kept;
+  }
+}
+
+/// A query's blocks as the source of its candidates on the next level.
+struct ListedQuery {
+  const std::int32_t* blocks; ///< null: all from `first`
+  std::int32_t first;
+  std::int32_t count;  ///< 0 where nothing has to be scored
+  std::int32_t origin; ///< the next level's row 0 in its buffer
+  std::int32_t skip;   ///< rows of the first block that come before position 0
+
+  __device__ std::int32_t block(std::int32_t i) const {
+    return blocks == nullptr ? first + i : blocks[i];
+  }
+};
+
+__device__ inline ListedQuery listed_query(const KeepTask& task, std::int64_t i) {
+  ListedQuery q = {};
+  if (i >= task.level.count)
+    return q;
+  Visible const v = task.next.visible(i);
+  Candidates const c = task.next.candidates(v, i);
+  if (!task.next.must_score(task.next.contest(c, v), v))
+    return q;
+  std::int64_t const size = task.level.block_size;
+  q.origin = static_cast<std::int32_t>(task.next.origin(v));
+  q.skip = static_cast<std::int32_t>(c.skip);
+  if (task.next.takes_all(v)) {
+    q.first = static_cast<std::int32_t>(v.first_row(size));
+    q.count = static_cast<std::int32_t>(v.end_row(size)) - q.first;
+    q.skip -= q.first * static_cast<std::int32_t>(size / task.next.block_size);
+  } else {
+    q.blocks = task.blocks + i * task.pitch;
+    q.count = task.counts[i];
+  }
+  return q;
+}
+
+/// The pieces of the next level for a group of queries whose blocks are all kept.
+template <int Capacity>
+__device__ void list_pieces(const KeepTask& task, std::int64_t group,
+                            gpu::UnionStorage<group_queries, KeepPolicy<Capacity>::listed>& s) {
+  using Group = Cta<KeepPolicy<Capacity>::threads>;
+  const PieceLists& pieces = task.pieces;
+  int const ratio = static_cast<int>(task.level.block_size / task.next.block_size);
+  int const of_block = ratio >> pieces.piece_log2;
+  Group const g;
+  __shared__ ListedQuery queries[group_queries];
+  if (g.lane() < group_queries)
+    queries[g.lane()] = listed_query(task, group * group_queries + g.lane());
+  g.barrier();
+  std::int32_t counts[group_queries];
+  for (int q = 0; q < group_queries; ++q)
+    counts[q] = queries[q].count;
+
+  // 1. Blocks become rows of the level's buffer, so that equal rows are equal keys.
+  std::int32_t* const rows = pieces.rows + group * pieces.pitch;
+  Positions* const positions = pieces.positions + group * pieces.pitch;
+  gpu::ListUnion<Group, group_queries, KeepPolicy<Capacity>::listed> joined(g, s);
+  std::int32_t const blocks = joined.build(
+      counts,
+      [&](int q, std::int32_t e) { return queries[q].origin + queries[q].block(e) * ratio; },
+      [&](std::int32_t rank, const auto& entry) {
+        for (int j = 0; j < of_block; ++j) {
+          std::int32_t const at = rank * of_block + j, offset = j << pieces.piece_log2;
+          rows[at] = entry.value + offset;
+          Positions p;
+          for (int q = 0; q < group_queries; ++q)
+            p.of[q] = entry.index[q] < 0 ? Positions::absent
+                                         : entry.index[q] * ratio - queries[q].skip + offset;
+          positions[at] = p;
+        }
+      });
+
+  // 2. Absent pieces fill the last tile.
+  int const of_tile = 1 << pieces.pieces_log2();
+  std::int32_t const used = blocks * of_block, all = (used + of_tile - 1) / of_tile * of_tile;
+  if (used + g.lane() < all) {
+    rows[used + g.lane()] = 0;
+    positions[used + g.lane()] = {Positions::absent, Positions::absent, Positions::absent,
+                                  Positions::absent};
+  }
+  if (g.lane() == 0)
+    pieces.counts[group] = all;
+  g.barrier();
+
+  // 3. A tile is wanted by the queries that want one of its pieces.
+  std::uint32_t* const masks = pieces.masks + group * pieces.pitch / of_tile;
+  for (std::int32_t tile = g.lane(); tile < all / of_tile; tile += g.size()) {
+    std::uint32_t mask = 0;
+    for (int j = 0; j < of_tile; ++j)
+      for (int q = 0; q < group_queries; ++q)
+        mask |= std::uint32_t(positions[tile * of_tile + j].of[q] != Positions::absent) << q;
+    masks[tile] = mask;
+  }
+}
+
+template <int Capacity>
+__global__ void __launch_bounds__(KeepPolicy<Capacity>::threads, 2)
+    keep_kernel(const __grid_constant__ KeepTask task) {
+  begin_kernel();
+  extern __shared__ __align__(1024) std::uint8_t memory[];
+  auto& storage = *reinterpret_cast<typename KeepPolicy<Capacity>::Storage*>(memory);
+  std::int64_t const group = blockIdx.x;
+  int const q = static_cast<int>(threadIdx.x) / KeepPolicy<Capacity>::query_threads;
+  keep_blocks<Capacity>(task, group * group_queries + q, storage.select[q]);
+  __syncthreads();
+  list_pieces<Capacity>(task, group, storage.lists);
+}
+
+} // namespace cuda
+HISA_NAMESPACE_END

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// Launching kernels, and what is known of the device.
+#pragma once
+
+#include <hisa/cuda/keep.cuh>
+#include <hisa/cuda/score.cuh>
+#include <hisa/cuda/tokens.cuh>
+#include <hisa/error.hpp>
+
+#include <cuda_runtime.h>
+
+#include <string>
+
+HISA_NAMESPACE_BEGIN
+namespace cuda {
+
+inline void check(cudaError_t error, const char* what) {
+  if (error != cudaSuccess)
+    hisa::detail::fail<launch_error>(std::string("hisa::cuda: ") + what + ": " +
+                                     cudaGetErrorString(error));
+}
+
+/// What the launches depend on.
+struct Device {
+  int architecture = 0; ///< 90 for sm_90
+  int processors = 0;   ///< multiprocessors
+
+  static Device current() {
+    Device d;
+    int device = 0, major = 0, minor = 0;
+    check(cudaGetDevice(&device), "no device");
+    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "attribute");
+    check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "attribute");
+    check(cudaDeviceGetAttribute(&d.processors, cudaDevAttrMultiProcessorCount, device),
+          "attribute");
+    d.architecture = 10 * major + minor;
+    return d;
+  }
+};
+
+/// Launches `kernel(task)` with `bytes` of dynamic shared memory.
+template <class Task>
+void launch(void (*kernel)(Task), std::int64_t ctas, int threads, std::size_t bytes,
+            cudaStream_t stream, const Task& task, const char* name) {
+  if (ctas == 0)
+    return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(bytes)),
+        name);
+  cudaLaunchAttribute overlap = {}; // see begin_kernel
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = static_cast<unsigned>(ctas);
+  config.blockDim = static_cast<unsigned>(threads);
+  config.dynamicSmemBytes = bytes;
+  config.stream = stream;
+  config.attrs = &overlap;
+  config.numAttrs = 1;
+  check(cudaLaunchKernelEx(&config, kernel, task), name);
+}
+
+/// Describes rows of 128 fp8 values to the copy engine, to be fetched in boxes of `box_rows` rows.
+inline CUtensorMap row_map(const e4m3fn* values, std::int64_t rows, std::int64_t stride,
+                           int box_rows) {
+  static auto const encode = [] {
+    void* function = nullptr;
+    cudaDriverEntryPointQueryResult found;
+    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                                           cudaEnableDefault, &found),
+          "cuTensorMapEncodeTiled");
+    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
+  }();
+  CUtensorMap map;
+  cuuint64_t const extents[] = {128, static_cast<cuuint64_t>(rows)};
+  cuuint64_t const strides[] = {static_cast<cuuint64_t>(stride)};
+  cuuint32_t const box[] = {128, static_cast<cuuint32_t>(box_rows)}, steps[] = {1, 1};
+  CUresult const result =
+      encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<e4m3fn*>(values), extents, strides,
+             box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS)
+    hisa::detail::fail<launch_error>("hisa::cuda: cuTensorMapEncodeTiled refused the rows");
+  return map;
+}
+
+/// The rows of a level, in its buffer.
+struct Rows {
+  const e4m3fn* values = nullptr;
+  const float* scales = nullptr;
+  std::int64_t count = 0, stride = 128;
+};
+
+/// Sets what of the task follows from its queries and rows.
+inline void set_rows(ScoreTask& task, const Queries<e4m3fn>& queries, const Rows& rows) {
+  task.queries = queries;
+  task.query_map = row_map(queries.values, queries.count * queries.heads, 128, queries.heads);
+  task.key_map = row_map(rows.values, rows.count, rows.stride, 1 << task.pieces.piece_log2);
+  task.scales = rows.scales;
+  task.last_row = static_cast<std::int32_t>(rows.count - 1);
+}
+
+inline void launch_score(const ScoreTask& task, const Device& device, cudaStream_t stream) {
+  std::int64_t const items = task.groups() * task.splits;
+  std::int64_t const ctas = items < device.processors ? items : device.processors;
+  if (task.queries.heads == 64)
+    launch(score_kernel<64>, ctas, ScorePolicy::threads, sizeof(ScoreStorage<64>), stream, task,
+           "hisa::score");
+  else
+    launch(score_kernel<32>, ctas, ScorePolicy::threads, sizeof(ScoreStorage<32>), stream, task,
+           "hisa::score");
+}
+
+template <int Capacity>
+void launch_keep(const KeepTask& task, cudaStream_t stream) {
+  using Policy = KeepPolicy<Capacity>;
+  launch(keep_kernel<Capacity>, (task.level.count + group_queries - 1) / group_queries,
+         Policy::threads, sizeof(typename Policy::Storage), stream, task, "hisa::keep");
+}
+
+template <int Capacity>
+void launch_tokens(const TokenTask& task, cudaStream_t stream) {
+  constexpr int threads = 512;
+  launch(token_kernel<threads, Capacity>, task.level.count, threads,
+         sizeof(gpu::StreamStorage<Capacity>), stream, task, "hisa::tokens");
+}
+
+template <int Capacity>
+void launch_topk(const TopkTask& task, std::int64_t rows, cudaStream_t stream) {
+  constexpr int threads = 512;
+  launch(topk_kernel<threads, Capacity>, rows, threads, sizeof(gpu::StreamStorage<Capacity>),
+         stream, task, "hisa::topk");
+}
+
+/// Capacities of the selections, and the budgets that they serve.
+struct SelectSizes {
+  static constexpr int keep_small = 1024, keep_large = 4096;
+  static constexpr int tokens_small = 8192, tokens_large = 16384;
+  static constexpr int max_keep = KeepPolicy<keep_large>::max_kept;
+  static constexpr int max_topk = tokens_large - 4 * 512;
+};
+
+inline void launch_keep(const KeepTask& task, cudaStream_t stream) {
+  if (task.level.budget <= KeepPolicy<SelectSizes::keep_small>::max_kept)
+    launch_keep<SelectSizes::keep_small>(task, stream);
+  else
+    launch_keep<SelectSizes::keep_large>(task, stream);
+}
+
+inline void launch_tokens(const TokenTask& task, cudaStream_t stream) {
+  if (task.level.budget <= SelectSizes::tokens_small - 4 * 512)
+    launch_tokens<SelectSizes::tokens_small>(task, stream);
+  else
+    launch_tokens<SelectSizes::tokens_large>(task, stream);
+}
+
+inline void launch_topk(const TopkTask& task, std::int64_t rows, cudaStream_t stream) {
+  if (task.topk <= SelectSizes::tokens_small - 4 * 512)
+    launch_topk<SelectSizes::tokens_small>(task, rows, stream);
+  else
+    launch_topk<SelectSizes::tokens_large>(task, rows, stream);
+}
+
+} // namespace cuda
+HISA_NAMESPACE_END

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// The fp8 tensor core of sm_90a as one warpgroup uses it here: 64 keys from registers times the
+/// heads of one query from shared memory, D = 128.
+#pragma once
+
+#include <hisa/cuda/ring.cuh>
+
+HISA_NAMESPACE_BEGIN
+namespace cuda {
+
+/// Keys of a tile: the rows of one warpgroup's product.
+inline constexpr int tile_keys = 64;
+
+/// A tile of 64 keys of 128 fp8 values, spread over the registers of a warpgroup: the operand A.
+struct KeyFragment {
+  std::uint32_t values[4][4]; ///< [step of 32 dimensions][register]
+
+  /// Loads the warp's 16 rows of a swizzled tile.
+  __device__ void load(const std::uint8_t* tile) {
+    int const lane = static_cast<int>(threadIdx.x) % 32;
+    int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane % 16;
+#pragma unroll
+    for (int step = 0; step < 4; ++step)
+      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(values[step][0]), "=r"(values[step][1]), "=r"(values[step][2]),
+                     "=r"(values[step][3])
+                   : "r"(shared_address(tile + swizzled(row, 2 * step + lane / 16))));
+  }
+};
+
+/// Describes a swizzled tile of 128-byte rows to the tensor core: the operand B.
+__device__ inline std::uint64_t tile_descriptor(const void* tile) {
+  std::uint64_t const address = (shared_address(tile) & 0x3ffff) >> 4;
+  constexpr std::uint64_t leading = 1, between_8_rows = 1024 >> 4, swizzle_128 = 1;
+  return address | leading << 16 | between_8_rows << 32 | swizzle_128 << 62;
+}
+
+/// Dot products of a tile: lane 4g + t of warp w holds those of keys 16w + g (values 4i, 4i + 1)
+/// and 16w + g + 8 (values 4i + 2, 4i + 3) with heads 8i + 2t and 8i + 2t + 1.
+template <int Heads>
+struct DotProducts {
+  float values[Heads / 2];
+};
+
+/// Orders the registers of the warpgroup before its next products.
+__device__ inline void begin_products() {
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+/// Closes a set of products that can be waited for.
+__device__ inline void commit_products() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+/// Waits until at most `Pending` of the committed sets are unfinished.
+template <int Pending>
+__device__ void wait_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
+}
+
+/// One step of 32 dimensions for 64 heads: p = p * keep + keys * heads.
+__device__ inline void multiply(DotProducts<64>& p, const std::uint32_t (&keys)[4],
+                                std::uint64_t heads, int keep) {
+  asm volatile("{\n\t.reg .pred keep;\n\tsetp.ne.b32 keep, %37, 0;\n\t"
+               "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 "
+               "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
+               " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
+               "{%32, %33, %34, %35}, %36, keep, 1, 1;\n\t}"
+               : "+f"(p.values[0]), "+f"(p.values[1]), "+f"(p.values[2]), "+f"(p.values[3]),
+                 "+f"(p.values[4]), "+f"(p.values[5]), "+f"(p.values[6]), "+f"(p.values[7]),
+                 "+f"(p.values[8]), "+f"(p.values[9]), "+f"(p.values[10]), "+f"(p.values[11]),
+                 "+f"(p.values[12]), "+f"(p.values[13]), "+f"(p.values[14]), "+f"(p.values[15]),
+                 "+f"(p.values[16]), "+f"(p.values[17]), "+f"(p.values[18]), "+f"(p.values[19]),
+                 "+f"(p.values[20]), "+f"(p.values[21]), "+f"(p.values[22]), "+f"(p.values[23]),
+                 "+f"(p.values[24]), "+f"(p.values[25]), "+f"(p.values[26]), "+f"(p.values[27]),
+                 "+f"(p.values[28]), "+f"(p.values[29]), "+f"(p.values[30]), "+f"(p.values[31])
+               : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep));
+}
+
+/// One step of 32 dimensions for 32 heads: p = p * keep + keys * heads.
+__device__ inline void multiply(DotProducts<32>& p, const std::uint32_t (&keys)[4],
+                                std::uint64_t heads, int keep) {
+  asm volatile("{\n\t.reg .pred keep;\n\tsetp.ne.b32 keep, %21, 0;\n\t"
+               "wgmma.mma_async.sync.aligned.m64n32k32.f32.e4m3.e4m3 "
+               "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
+               "{%16, %17, %18, %19}, %20, keep, 1, 1;\n\t}"
+               : "+f"(p.values[0]), "+f"(p.values[1]), "+f"(p.values[2]), "+f"(p.values[3]),
+                 "+f"(p.values[4]), "+f"(p.values[5]), "+f"(p.values[6]), "+f"(p.values[7]),
+                 "+f"(p.values[8]), "+f"(p.values[9]), "+f"(p.values[10]), "+f"(p.values[11]),
+                 "+f"(p.values[12]), "+f"(p.values[13]), "+f"(p.values[14]), "+f"(p.values[15])
+               : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep));
+}
+
+/// Starts the products of a tile of keys with the heads of one query.
+template <int Heads>
+__device__ void start_products(DotProducts<Heads>& p, const KeyFragment& keys,
+                               std::uint64_t heads) {
+  begin_products();
+#pragma unroll
+  for (int step = 0; step < 4; ++step)
+    multiply(p, keys.values[step], heads + std::uint64_t(2 * step), step > 0);
+  commit_products();
+}
+
+} // namespace cuda
+HISA_NAMESPACE_END

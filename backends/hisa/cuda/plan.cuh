@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// The indexer on a CUDA stream: a plan that is checked when it is made, and calls that enqueue the
+/// kernels level by level.
+#pragma once
+
+#include <hisa/checks.hpp>
+#include <hisa/cuda/launch.cuh>
+#include <hisa/cuda/workspace.cuh>
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <type_traits>
+
+HISA_NAMESPACE_BEGIN
+namespace cuda {
+
+/// An indexer for calls of one shape: fp8 queries and contiguous fp8 keys, row rules with one row.
+/// Immutable, cheap to copy; any number of threads may use one at the same time, each with its own
+/// workspace.
+/// @tparam LevelsT  Levels<...>
+template <class LevelsT>
+class Plan {
+public:
+  using Keys = ContiguousKeys<e4m3fn>;
+  using Pooled = PooledKeys<const e4m3fn>;
+
+  /// See make_plan.
+  Plan(const LevelTable& levels, std::int64_t max_queries, std::int64_t max_keys, int heads,
+       int head_dim, int topk, const Options& options)
+      : levels_(levels), max_queries_(max_queries), max_keys_(max_keys), heads_(heads),
+        head_dim_(head_dim), topk_(topk), options_(options), device_(Device::current()) {
+    require_covered();
+    layout_ = Layout::fitting(levels_, max_queries, max_keys, options.workspace_limit);
+  }
+
+  /// Bytes of workspace that a call needs; exact.
+  std::size_t workspace_bytes() const { return layout_.bytes(); }
+
+  /// Which code will run, and why.
+  std::string path() const {
+    return "sm_90a, native fp8 tensor core: scores of " +
+           std::to_string(std::min(layout_.queries, max_queries_)) +
+           " queries at a time in the workspace, " + std::to_string(levels_.count + 1) + " levels";
+  }
+
+  /// Flat: plans with Levels<>. See the last overload.
+  void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
+                  const Ranges& visibility, const Selection& out,
+                  const WorkspaceSpan& workspace) const requires(LevelsT::count == 0) {
+    run(stream, queries, keys, {}, visibility, out, workspace);
+  }
+  /// One level. See the last overload.
+  void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
+                  const Pooled& pooled, const Ranges& visibility, const Selection& out,
+                  const WorkspaceSpan& workspace) const requires(LevelsT::count == 1) {
+    run(stream, queries, keys, {pooled}, visibility, out, workspace);
+  }
+  /// Selects the top k tokens of each query. Asynchronous on `stream`; all data are device memory
+  /// and must stay alive until the stream has passed the call. Nothing is allocated and no device
+  /// memory is read on the host, so the call may be captured in a graph.
+  /// @param pooled  the levels, coarse to fine
+  /// @throws precondition_error before anything is launched, launch_error if CUDA refuses
+  void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
+                  const std::array<Pooled, LevelsT::count>& pooled, const Ranges& visibility,
+                  const Selection& out, const WorkspaceSpan& workspace) const {
+    run(stream, queries, keys, pooled, visibility, out, workspace);
+  }
+
+private:
+  LevelTable levels_;
+  std::int64_t max_queries_, max_keys_;
+  int heads_, head_dim_, topk_;
+  Options options_;
+  Device device_;
+  Layout layout_;
+
+  static constexpr const char* maker = "cuda::make_plan";
+
+  void require_covered() const {
+    using hisa::detail::require;
+    require(device_.architecture == 90, maker, "the device's architecture", device_.architecture,
+            "90 (sm_90a)");
+    require(heads_ == 64 || heads_ == 32, maker, "shape.heads", heads_, "64 or 32");
+    require(head_dim_ == 128, maker, "shape.head_dim", head_dim_, "128");
+    require(topk_ <= SelectSizes::max_topk, maker, "budgets.topk", topk_,
+            hisa::detail::at_most(SelectSizes::max_topk));
+    for (int l = 0; l < levels_.count; ++l) {
+      int const finer = l + 1 < levels_.count ? levels_.block_size[l + 1] : 1;
+      int const ratio = levels_.block_size[l] / finer;
+      require(ratio % 8 == 0, maker, "block size", levels_.block_size[l],
+              "a multiple of " + std::to_string(8 * finer));
+      require(levels_.keep[l] <= SelectSizes::max_keep, maker, "budgets.keep", levels_.keep[l],
+              hisa::detail::at_most(SelectSizes::max_keep));
+    }
+  }
+
+  void check_call(const Queries<e4m3fn>& queries, const Keys& keys,
+                  const std::array<Pooled, LevelsT::count>& pooled, const Ranges& visibility,
+                  const Selection& out, const WorkspaceSpan& workspace) const {
+    constexpr const char* function = "cuda::Plan";
+    using namespace hisa::detail;
+    check_queries(function, queries, max_queries_, heads_, head_dim_);
+    check_keys(function, keys, max_keys_, head_dim_);
+    if (queries.count == 0)
+      return;
+    require_aligned(queries.values, 16, function, "queries.values");
+    require_aligned(keys.values, 16, function, "keys.values");
+    require(keys.row_stride % 16 == 0, function, "keys.row_stride", keys.row_stride,
+            "a multiple of 16");
+    for (int l = 0; l < LevelsT::count; ++l) {
+      const Pooled& level = pooled[static_cast<std::size_t>(l)];
+      check_pooled(function, keys, level, levels_.block_size[l], 1);
+      require_aligned(level.values, 16, function, "pooled.values");
+    }
+    check_visibility(function, keys, visibility, queries.count);
+    require_pointer(out.indices, function, "out.indices");
+    check_workspace(function, workspace, workspace_bytes());
+  }
+
+  void run(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
+           const std::array<Pooled, LevelsT::count>& pooled, const Ranges& visibility,
+           const Selection& out, const WorkspaceSpan& workspace) const {
+    check_call(queries, keys, pooled, visibility, out, workspace);
+    Parts const parts = layout_.divide(workspace.data);
+    for (std::int64_t first = 0; first < queries.count; first += layout_.queries) {
+      Level level;
+      level.visibility = visibility;
+      level.first = first;
+      level.count = std::min(layout_.queries, queries.count - first);
+      level.max_keys = std::min(max_keys_, keys.count);
+      level.boundary = options_.boundary;
+      level.identity = topk_;
+      PieceLists pieces; // all rows
+      for (int l = 0; l < LevelsT::count; ++l) {
+        const Pooled& rows = pooled[static_cast<std::size_t>(l)];
+        set_level(level, l, &rows, out);
+        score(stream, level, queries, {rows.values, rows.scales, rows.blocks, 128}, pieces, parts);
+        Level next = level;
+        set_level(next, l + 1, l + 1 < LevelsT::count ? pooled.data() + l + 1 : nullptr, out);
+        std::int32_t* const blocks = parts.blocks[l % 2];
+        next.parents = blocks, next.parent_counts = parts.counts[l % 2];
+        next.parent_pitch = layout_.kept, next.parent_size = levels_.block_size[l];
+        pieces = parts.pieces[l % 2];
+        pieces.piece_log2 = levels_.piece_log2(l);
+        launch_keep({level,
+                     {parts.scores, layout_.scores},
+                     blocks,
+                     parts.counts[l % 2],
+                     layout_.kept,
+                     next,
+                     pieces},
+                    stream);
+        level = next;
+      }
+      set_level(level, levels_.count, nullptr, out);
+      std::int64_t const stride = keys.row_stride == 0 ? 128 : keys.row_stride;
+      score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces, parts);
+      launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base}, stream);
+    }
+  }
+
+  void set_level(Level& level, int l, const Pooled* rows, const Selection& out) const {
+    bool const tokens = l == levels_.count;
+    level.block_size = tokens ? 1 : levels_.block_size[l];
+    level.budget = tokens ? topk_ : levels_.keep[l];
+    level.scores_wanted = tokens && out.scores != nullptr;
+    level.row_begin = rows == nullptr ? nullptr : rows->begin;
+  }
+
+  void score(cudaStream_t stream, const Level& level, const Queries<e4m3fn>& queries,
+             const Rows& rows, const PieceLists& pieces, const Parts& parts) const {
+    if (rows.count == 0)
+      return; // no row is complete: nothing has to be decided by score
+    ScoreTask task;
+    task.level = level;
+    task.pieces = pieces;
+    set_rows(task, queries, rows);
+    task.values = parts.scores, task.pitch = layout_.scores;
+    std::int64_t const most = pieces.rows == nullptr
+                                  ? level.max_keys / level.block_size / tile_keys + 1
+                                  : pieces.pitch >> pieces.pieces_log2();
+    task.splits = splits(task.groups(), most);
+    launch_score(task, device_, stream);
+  }
+
+  /// Items that a group is cut into: enough for all multiprocessors, none below a few tiles.
+  int splits(std::int64_t groups, std::int64_t tiles) const {
+    std::int64_t const wanted = (2 * device_.processors + groups - 1) / groups;
+    std::int64_t const fitting = std::max<std::int64_t>(1, tiles / 8);
+    return static_cast<int>(std::min(wanted, fitting));
+  }
+};
+
+/// Writes the scores of all visible keys, by the same code and to the same bits as the indexers:
+/// the score of query t for its i-th visible key at values[t * row_stride + i]. Nothing else is
+/// written. Asynchronous on `stream`. O(M H D L).
+/// @throws precondition_error before anything is launched
+inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
+                  const ContiguousKeys<e4m3fn>& keys, const Ranges& visibility, float* values,
+                  std::int64_t row_stride) {
+  constexpr const char* function = "cuda::score";
+  using namespace hisa::detail;
+  require(queries.heads == 64 || queries.heads == 32, function, "queries.heads", queries.heads,
+          "64 or 32");
+  constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max() - 256;
+  check_queries(function, queries, largest, queries.heads, 128);
+  check_keys(function, keys, largest, 128);
+  if (queries.count == 0 || keys.count == 0)
+    return;
+  require_aligned(queries.values, 16, function, "queries.values");
+  require_aligned(keys.values, 16, function, "keys.values");
+  require(keys.row_stride % 16 == 0, function, "keys.row_stride", keys.row_stride,
+          "a multiple of 16");
+  check_visibility(function, keys, visibility, queries.count);
+  require_pointer(values, function, "values");
+  require(row_stride >= keys.count, function, "row_stride", row_stride, at_least(keys.count));
+  ScoreTask task;
+  task.level.visibility = visibility;
+  task.level.count = queries.count;
+  task.level.max_keys = keys.count;
+  task.level.scores_wanted = true;
+  set_rows(task, queries,
+           {keys.values, keys.scales, keys.count, keys.row_stride == 0 ? 128 : keys.row_stride});
+  task.values = values, task.pitch = row_stride;
+  Device const device = Device::current();
+  task.splits = static_cast<int>(hisa::detail::clamp(2 * device.processors / task.groups(), 1,
+                                                     1 + keys.count / (8 * tile_keys)));
+  launch_score(task, device, stream);
+}
+
+/// Top-k alone: the positions of the k best of each row of scores, in the contract's order. Any row
+/// length up to 2^31 - 257 and k up to 14336. Asynchronous on `stream`; a row is read once.
+/// @throws precondition_error before anything is launched
+inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
+  constexpr const char* function = "cuda::topk";
+  using namespace hisa::detail;
+  require(rows >= 0, function, "rows", rows, at_least(0));
+  require(task.columns >= 0 && task.columns <= std::numeric_limits<std::int32_t>::max() - 256,
+          function, "columns", task.columns, "0 .. 2^31 - 257");
+  require(task.topk >= 1 && task.topk <= SelectSizes::max_topk, function, "topk", task.topk,
+          "1 .. " + std::to_string(SelectSizes::max_topk));
+  require(task.row_stride >= task.columns, function, "row_stride", task.row_stride,
+          at_least(task.columns));
+  if (rows == 0)
+    return;
+  require_pointer(task.out.indices, function, "out.indices");
+  launch_topk(task, rows, stream);
+}
+
+/// Makes a plan: `cuda::make_plan<Levels<128>>(shape, {.keep = {64}, .topk = 2048})`, for the
+/// current device.
+/// @throws precondition_error when shape, budgets or options contradict each other, or ask for what
+///         has no path on the device
+template <class LevelsT, int Heads = dynamic, int HeadDim = dynamic>
+Plan<LevelsT> make_plan(const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
+                        const Options& options = {}) {
+  LevelTable levels = LevelTable::checked(LevelsT::block_sizes(), LevelsT::count, budgets);
+  levels.boundary = options.boundary;
+  levels.check(shape.max_queries, shape.max_keys, options);
+  return Plan<LevelsT>(levels, shape.max_queries, shape.max_keys, shape.heads, shape.head_dim,
+                       budgets.topk, options);
+}
+
+} // namespace cuda
+HISA_NAMESPACE_END

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// Prefill on CUDA: the hierarchical and the flat indexer, and the scoring kernel alone, on a
+// trained dump and on random data. Prints one JSON object a line.
+//
+//   cuda_prefill DUMP [case ...]     case: hisa:M:L:B:m  two:M:L  flat:M:L  score:M:L  topk:M:L
+#include "cuda_support.hpp"
+
+#include <cmath>
+#include <memory>
+#include <sstream>
+
+using namespace hisa;
+using bench::Device;
+
+namespace {
+
+constexpr int heads = 64, topk = 2048, copies = 3;
+
+/// One copy of a problem on the device.
+struct Data {
+  Device<e4m3fn> q, k;
+  Device<float> w, scale;
+  Device<std::int32_t> ks, ke;
+  std::int64_t M, L;
+  Queries<e4m3fn> queries() const { return {q.data, w.data, M, heads, 128}; }
+  ContiguousKeys<e4m3fn> keys() const { return {k.data, scale.data, L, 128, 0}; }
+  Ranges ranges() const { return {ks.data, ke.data}; }
+};
+
+/// The dump's queries at the end of L keys; longer contexts repeat its keys with other scales.
+Data from_dump(const std::string& dump, std::int64_t M, std::int64_t L, unsigned seed) {
+  auto q0 = bench::tensor<e4m3fn>(dump, "q");
+  auto w0 = bench::tensor<float>(dump, "w");
+  auto k0 = bench::tensor<e4m3fn>(dump, "k");
+  auto s0 = bench::tensor<float>(dump, "k_scale");
+  std::int64_t const queries = std::int64_t(w0.size()) / heads, keys = std::int64_t(s0.size());
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<e4m3fn> q(std::size_t(M * heads * 128)), k(std::size_t(L * 128));
+  std::vector<float> w(std::size_t(M * heads)), s(static_cast<std::size_t>(L));
+  std::vector<std::int32_t> ks(std::size_t(M), 0), ke;
+  for (std::int64_t t = 0; t < M; ++t) {
+    std::int64_t const from = t % queries;
+    std::copy_n(q0.begin() + from * heads * 128, heads * 128, q.begin() + t * heads * 128);
+    for (int j = 0; j < heads; ++j)
+      w[std::size_t(t * heads + j)] = w0[std::size_t(from * heads + j)] *
+                                      (t < queries ? 1.0f : std::exp(0.05f * normal(random)));
+    ke.push_back(std::int32_t(L - M + t + 1));
+  }
+  for (std::int64_t i = 0; i < L; ++i) { // the last keys of the dump end the context
+    std::int64_t const from = keys - 1 - (L - 1 - i) % keys;
+    std::copy_n(k0.begin() + from * 128, 128, k.begin() + i * 128);
+    s[std::size_t(i)] =
+        s0[std::size_t(from)] * (L - 1 - i < keys ? 1.0f : std::exp(0.05f * normal(random)));
+  }
+  return {Device(q), Device(k), Device(w), Device(s), Device(ks), Device(ke), M, L};
+}
+
+Data from_random(std::int64_t M, std::int64_t L, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> w, s;
+  std::vector<std::int32_t> ks(std::size_t(M), 0), ke;
+  for (std::int64_t i = 0; i < M * heads; ++i)
+    w.push_back(normal(random));
+  for (std::int64_t i = 0; i < L; ++i)
+    s.push_back(std::exp(0.3f * normal(random)));
+  for (std::int64_t t = 0; t < M; ++t)
+    ke.push_back(std::int32_t(L - M + t + 1));
+  return {Device(bench::random_values(std::size_t(M * heads * 128), seed)),
+          Device(bench::random_values(std::size_t(L * 128), seed + 1)),
+          Device(w),
+          Device(s),
+          Device(ks),
+          Device(ke),
+          M,
+          L};
+}
+
+struct Pooled {
+  Device<e4m3fn> values;
+  Device<float> scales;
+  PooledKeys<e4m3fn> view;
+  Pooled(const Data& d, int size)
+      : values(std::size_t(d.L / size * 128)), scales(std::size_t(d.L / size)) {
+    view = {values.data, scales.data, d.L / size, size, 128, nullptr};
+    Device<std::int32_t> length(std::vector<std::int32_t>{std::int32_t(d.L)});
+    cuda::pool_rebuild<MeanPool>(nullptr, d.keys(), view, {1, nullptr, length.data, nullptr});
+    cuda::check(cudaDeviceSynchronize(), "pool");
+  }
+};
+
+void print(const std::string& what, const char* data, double us, double pairs) {
+  std::printf("{\"case\": \"%s\", \"data\": \"%s\", \"us\": %.1f, \"tflops\": %.0f}\n",
+              what.c_str(), data, us, pairs * 2 * heads * 128 / us * 1e-6);
+  std::fflush(stdout);
+}
+
+template <class LevelsT>
+void run_index(const std::string& what, const char* name, const std::vector<Data>& data,
+               const std::vector<int>& keep) {
+  std::int64_t const M = data[0].M, L = data[0].L;
+  Budgets budgets;
+  budgets.topk = topk;
+  for (int m : keep)
+    budgets.keep.push_back(m);
+  auto const plan = cuda::make_plan<LevelsT>(
+      Shape<>{.max_queries = M, .max_keys = L, .heads = heads, .head_dim = 128}, budgets);
+  std::vector<std::vector<std::unique_ptr<Pooled>>> pooled(data.size());
+  Device<std::int32_t> out(std::size_t(M * topk));
+  Device<std::uint8_t> workspace(plan.workspace_bytes());
+  std::vector<std::function<void(cudaStream_t)>> calls;
+  for (std::size_t i = 0; i < data.size(); ++i) {
+    std::array<PooledKeys<const e4m3fn>, LevelsT::count> views;
+    for (int l = 0; l < LevelsT::count; ++l) {
+      pooled[i].push_back(std::make_unique<Pooled>(data[i], LevelsT::block_sizes()[l]));
+      views[std::size_t(l)] = pooled[i].back()->view;
+    }
+    const Data& d = data[i];
+    calls.push_back([&plan, &d, &out, &workspace, views](cudaStream_t stream) {
+      plan(stream, d.queries(), d.keys(), views, d.ranges(), {out.data},
+           {workspace.data, workspace.size});
+    });
+  }
+  double pairs = 0;
+  double rows = double(L);
+  for (int l = 0; l < LevelsT::count; ++l) {
+    double const size = LevelsT::block_sizes()[l];
+    pairs += double(M) * std::min(rows, double(L) / size * 1.0);
+    rows = keep[std::size_t(l)] * size;
+    if (l + 1 < LevelsT::count)
+      pairs += double(M) * rows / LevelsT::block_sizes()[l + 1] -
+               double(M) * double(L) / LevelsT::block_sizes()[l + 1];
+  }
+  pairs += double(M) * rows;
+  print(what, name, bench::time_graphs(calls, L * M > (std::int64_t(1) << 28) ? 12 : 30), pairs);
+}
+
+void run_score(const std::string& what, const char* name, const std::vector<Data>& data) {
+  std::int64_t const M = data[0].M, L = data[0].L;
+  Device<float> out(std::size_t(M * L));
+  std::vector<std::function<void(cudaStream_t)>> calls;
+  for (const Data& d : data)
+    calls.push_back([&](cudaStream_t stream) {
+      cuda::score(stream, d.queries(), d.keys(), d.ranges(), out.data, L);
+    });
+  print(what, name, bench::time_graphs(calls, 15), double(M) * double(L));
+}
+
+void run_topk(const std::string& what, std::int64_t M, std::int64_t L) {
+  std::vector<Device<float>> rows;
+  Device<std::int32_t> out(std::size_t(M * topk));
+  std::vector<std::function<void(cudaStream_t)>> calls;
+  for (int i = 0; i < copies; ++i) {
+    std::mt19937 random(unsigned(i) + 5u);
+    std::normal_distribution<float> normal;
+    std::vector<float> table(1 << 20), values(std::size_t(M * L));
+    for (float& x : table)
+      x = normal(random);
+    for (float& x : values)
+      x = table[random() >> 12];
+    rows.emplace_back(values);
+  }
+  for (const auto& r : rows)
+    calls.push_back([&](cudaStream_t stream) {
+      cuda::topk(stream, {r.data, L, nullptr, L, topk, {out.data}}, M);
+    });
+  double const us = bench::time_graphs(calls, 20);
+  std::printf("{\"case\": \"%s\", \"data\": \"random\", \"us\": %.1f, \"tb_per_s\": %.2f}\n",
+              what.c_str(), us, double(M) * double(L) * 4 / us * 1e-6);
+  std::fflush(stdout);
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  std::string const dump = argc > 1 ? argv[1] : "";
+  for (int a = 2; a < argc; ++a) {
+    std::string const what = argv[a];
+    std::vector<std::string> part;
+    std::stringstream stream(what);
+    for (std::string s; std::getline(stream, s, ':');)
+      part.push_back(s);
+    std::int64_t const M = std::stoll(part[1]), L = std::stoll(part[2]);
+    if (part[0] == "topk") {
+      run_topk(what, M, L);
+      continue;
+    }
+    for (bool const trained : {true, false}) {
+      std::vector<Data> data;
+      for (unsigned i = 0; i < copies; ++i)
+        data.push_back(trained ? from_dump(dump, M, L, i) : from_random(M, L, 10 * i + 1));
+      const char* const name = trained ? "trained" : "random";
+      if (part[0] == "score")
+        run_score(what, name, data);
+      else if (part[0] == "flat")
+        run_index<Levels<>>(what, name, data, {});
+      else if (part[0] == "two")
+        run_index<Levels<128, 16>>(what, name, data, {256, 512});
+      else if (part[3] == "128")
+        run_index<Levels<128>>(what, name, data, {std::stoi(part[4])});
+      else if (part[3] == "16")
+        run_index<Levels<16>>(what, name, data, {std::stoi(part[4])});
+    }
+  }
+}
