@@ -397,7 +397,7 @@ TEST_CASE("every entry refuses paged keys that are not a cache") {
   };
   std::string const null = " is null, expected a pointer to data";
   refuse("keys.page_size is 0, expected at least 1", [](auto& k) { k.page_size = 0; });
-  refuse("keys.batch is -1, expected at least 0", [](auto& k) { k.batch = -1; });
+  refuse("keys.batch is -1, expected 0 .. 2147483647", [](auto& k) { k.batch = -1; });
   refuse("keys.max_pages is -1, expected at least 0", [](auto& k) { k.max_pages = -1; });
   refuse("keys.page_stride is 191, expected 0 or at least 192",
          [](auto& k) { k.page_stride = 191; });
@@ -556,7 +556,7 @@ TEST_CASE("score refuses paged keys that do not fit the queries") {
          [](auto& a) { a.visibility.next_n = 3; });
   refuse("lengths.lengths is null, expected a pointer to data",
          [](auto& a) { a.visibility.lengths = nullptr; });
-  refuse("keys.max_pages is 134217729, expected at most 134217728",
+  refuse("keys.max_pages is 134217729, expected at most 134217727",
          [](auto& a) { a.keys.max_pages = (std::int64_t(1) << 31) / 16 + 1; });
   refuse("out.row_stride is 80, expected at least 96", [](auto& a) { a.keys.max_pages = 6; });
 }
@@ -595,7 +595,7 @@ TEST_CASE("pool_append and pool_rebuild refuse what breaks their contract and wr
   refuse("pooled.blocks is 7, expected at least 8", [](All& a) { a.pooled.blocks = 7; });
   refuse("pooled.values" + null, [](All& a) { a.pooled.values = nullptr; });
   refuse("pooled.scales" + null, [](All& a) { a.pooled.scales = nullptr; });
-  refuse("sequences.count is -1, expected at least 0", [](All& a) { a.sequences.count = -1; });
+  refuse("sequences.count is -1, expected 0 .. 2147483647", [](All& a) { a.sequences.count = -1; });
   refuse("sequences.new_length" + null, [](All& a) { a.sequences.new_length = nullptr; });
 
   CHECK(refusal([&] {

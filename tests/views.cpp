@@ -22,6 +22,10 @@ using hisa::bf16, hisa::e4m3fn, hisa::Levels, hisa::MeanPool;
 
 namespace {
 
+struct TwoRows : hisa::MeanPool {
+  static constexpr int rows = 2;
+};
+
 constexpr int M = 5, N = 333, H = 3, D = 16, topk = 40, size = 32, blocks = N / size;
 
 template <class T, class Layout = Kokkos::LayoutRight>
@@ -210,11 +214,19 @@ TEST_CASE("views that are not row-major and packed are refused with a sentence")
   View<float**> const scales("scales", blocks, 2);
   View<float**, Left> const left_scales("scales", blocks, 2);
   CHECK(refusal([&] {
-          (void)hisa::make_pooled_keys(Kokkos::subview(wide_values, all, all, first(D)), scales,
-                                       size);
+          (void)hisa::make_pooled_keys<TwoRows>(Kokkos::subview(wide_values, all, all, first(D)),
+                                                scales, size);
         }) == "hisa::make_pooled_keys: values is strided by 17 in dimension 1" + packed + "16)");
-  CHECK(refusal([&] { (void)hisa::make_pooled_keys(values, left_scales, size); }) ==
+  CHECK(refusal([&] { (void)hisa::make_pooled_keys<TwoRows>(values, left_scales, size); }) ==
         "hisa::make_pooled_keys: scales is strided by 10 in dimension 1" + packed + "1)");
+}
+
+TEST_CASE("pooled views have as many rows a block as the rule says; unquantised types no scales") {
+  View<bf16***> const two("values", blocks, 2, D);
+  CHECK(refusal([&] { (void)hisa::make_pooled_keys(two, size); }) ==
+        "hisa::make_pooled_keys: values.extent(1) is 2, expected 1");
+  auto const pooled = hisa::make_pooled_keys<TwoRows>(two, size);
+  REQUIRE((pooled.values == two.data() && pooled.scales == nullptr && pooled.blocks == blocks));
 }
 
 TEST_CASE("views whose extents do not agree are refused with a sentence") {
