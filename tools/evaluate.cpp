@@ -28,11 +28,13 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Queries of a call: few enough to show progress, enough to keep every thread busy.
-constexpr std::int64_t queries_per_call = 16;
+/// Queries of a call: few enough to show progress within seconds, else as many as are worth it.
+std::int64_t queries_per_call(std::int64_t keys) {
+  return std::clamp((std::int64_t(1) << 22) / keys, std::int64_t(4), std::int64_t(64));
+}
 
 Shape<> shape_of(const Dump& dump) {
-  return {.max_queries = queries_per_call,
+  return {.max_queries = queries_per_call(dump.keys),
           .max_keys = dump.keys,
           .heads = dump.heads,
           .head_dim = dump.head_dim};
@@ -125,13 +127,14 @@ Method run(const Exec& exec, const PlanT& plan, const Tensors& tensors, int topk
   std::int64_t const rows = tensors.queries.count, heads = tensors.queries.heads;
   Memory<std::int32_t> const indices("hisa-eval", std::size_t(rows * topk));
   Memory<std::uint64_t> const workspace("hisa-eval", plan.workspace_bytes() / 8 + 1);
+  std::int64_t const step_size = queries_per_call(tensors.keys.count);
   Method method;
-  for (std::int64_t first = 0; first < rows; first += queries_per_call) {
+  for (std::int64_t first = 0; first < rows; first += step_size) {
     progress(step, double(first) / double(rows));
     Queries<e4m3fn> queries = tensors.queries;
     queries.values += first * heads * queries.head_dim;
     queries.weights += first * heads;
-    queries.count = std::min(queries_per_call, rows - first);
+    queries.count = std::min(step_size, rows - first);
     auto const start = std::chrono::steady_clock::now();
     plan(exec, queries, tensors.keys, pooled...,
          Ranges{tensors.ks.data() + first, tensors.ke.data() + first},
