@@ -18,15 +18,14 @@ if(HISA_SANITIZE)
   target_link_options(hisa_program_options INTERFACE -fsanitize=${HISA_SANITIZE})
 endif()
 
-# A Kokkos that was configured for a CPU passes its flags on. Otherwise its SIMD types are one lane wide,
-# unless the program has both the compiler's flag and the macro that Kokkos' configuration would have set.
+# A Kokkos that was configured for a CPU passes its flags on; otherwise the programs here are compiled for
+# the CPU at hand.
 set(accelerators "^(KEPLER|MAXWELL|PASCAL|VOLTA|TURING|AMPERE|ADA|HOPPER|BLACKWELL|VEGA|AMD_GFX|NAVI|INTEL_)")
 set(cpu_of_kokkos ${Kokkos_ARCH})
 list(FILTER cpu_of_kokkos EXCLUDE REGEX ${accelerators})
-if(HISA_NATIVE AND NOT cpu_of_kokkos AND NOT CMAKE_CXX_FLAGS MATCHES "-m(arch|cpu)=")
+if(HISA_NATIVE AND NOT cpu_of_kokkos)
   include(hisa_native)
   target_compile_options(hisa_program_options INTERFACE ${HISA_NATIVE_FLAGS})
-  target_compile_definitions(hisa_program_options INTERFACE ${HISA_NATIVE_DEFINITIONS})
 endif()
 
 # A package of a newer release comes with the C library that it was built against. Programs of this tree
