@@ -36,6 +36,10 @@ inline std::size_t score_workspace_bytes(int heads, int head_dim, std::int64_t q
 
 /// Writes the scores of all visible keys, by the same formula and to the same bits as the indexers.
 /// Asynchronous on `exec`. O(M H D L).
+/// @param queries     [M, H, D] and weights [M, H]
+/// @param visibility  Ranges with contiguous keys, Lengths with paged keys
+/// @param out         [M, row_stride] fp32
+/// @param workspace   at least score_workspace_bytes(H, D, 1), 16-byte aligned
 /// @tparam Backend  void: the execution space's own
 /// @throws precondition_error before anything is launched
 template <class Backend = void, class Exec, class T, class Keys>

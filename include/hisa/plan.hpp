@@ -33,10 +33,10 @@ class Plan {
                 "hisa::Plan: CallerBlocks takes exactly one level, the block size of the lists");
 
 public:
-  using element_type = typename Keys::element_type;
-  using visibility_type = typename Keys::visibility_type;
-  using pooled_type = PooledKeys<const element_type>;
-  using backend_type = Backend;
+  using element_type = typename Keys::element_type;       ///< of queries, keys and pooled keys
+  using visibility_type = typename Keys::visibility_type; ///< Ranges or Lengths
+  using pooled_type = PooledKeys<const element_type>; ///< one level's rows, as a call reads them
+  using backend_type = Backend;                       ///< what runs the steps
 
   /// Checks the configuration; see make_plan.
   Plan(const ShapeT& shape, const Budgets& budgets, const Options& options)
@@ -285,7 +285,7 @@ auto make_plan(const Exec&, const Shape<Heads, HeadDim>& shape, const Budgets& b
               typename DefaultBackend<Exec>::type>(shape, budgets, options);
 }
 
-/// The same on a backend of the caller's choice.
+/// make_plan on a backend of the caller's choice, a struct that derives from Portable<Itself>.
 template <class Backend, class LevelsT, CandidateSource Source = MeanPool,
           SelectStrategy Strategy = RadixSelect, class Keys = ContiguousKeys<e4m3fn>, class Exec,
           int Heads = dynamic, int HeadDim = dynamic>

@@ -41,6 +41,9 @@ void pool_checked(const char* function, const Exec& exec, const Keys& keys,
 /// state, so truncating a sequence only lowers its length. Asynchronous on `exec`; lengths are read
 /// on the device and clamped to the buffer. O(D) a new key, plus O(B D) for a block that was begun
 /// before. For several levels, call it once per level.
+/// @param keys       [N, D] or the cache; of sequences.count sequences
+/// @param pooled     writable rows [blocks, R, D] and scales [blocks, R]
+/// @param sequences  old and new lengths, device memory
 /// @tparam Backend  void: the execution space's own
 /// @throws precondition_error before anything is launched
 template <RowRule Rule, class Backend = void, class Exec, class Keys, class T>

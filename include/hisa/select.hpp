@@ -29,9 +29,9 @@ concept SelectStrategy = requires {
 /// Every score is read once a digit and once for the ordered compaction, so the time does not
 /// depend on how the scores are distributed, and no capacity bounds correctness.
 struct RadixSelect {
-  static constexpr const char* name = "radix";
-  static constexpr int digit_bits = 8;
-  static constexpr int bins = 1 << digit_bits;
+  static constexpr const char* name = "radix"; ///< in tables and messages
+  static constexpr int digit_bits = 8;         ///< of the key, in one round
+  static constexpr int bins = 1 << digit_bits; ///< of the histogram
 
 private:
   /// What the team agrees on after each digit.
@@ -42,7 +42,7 @@ private:
   };
 
 public:
-  static constexpr std::size_t scratch_bytes = sizeof(Scratch);
+  static constexpr std::size_t scratch_bytes = sizeof(Scratch); ///< that a row's selection takes
 
   /// Calls emit(rank, position, score) once for each of the `k` best of `scores[0 .. n)`, ranks
   /// 0 .. k-1 in ascending order of position. Needs n > k >= 1; the whole team calls it. O(n).

@@ -47,6 +47,7 @@ struct ContiguousKeys {
   /// Tokens that a query may see at most.
   HISA_FUNCTION constexpr std::int64_t capacity() const { return count; }
 
+  /// The key of a token of the buffer. O(1), like all addressing here.
   HISA_FUNCTION constexpr KeyRow<T> row(const Visible&, TokenIndex token) const {
     std::int64_t const stride = row_stride == 0 ? head_dim : row_stride;
     return {values + token.value * stride, scales == nullptr ? 1.0f : scales[token.value]};
@@ -67,9 +68,9 @@ struct PagedKeys {
   std::int64_t page_stride = 0;             ///< bytes; 0: packed
   int page_size = 0;                        ///< P, tokens
   const std::int32_t* page_table = nullptr; ///< [batch, max_pages] physical pages
-  std::int64_t batch = 0;
-  std::int64_t max_pages = 0; ///< pages that a sequence may have
-  int head_dim = 0;           ///< D
+  std::int64_t batch = 0;                   ///< sequences: rows of the page table
+  std::int64_t max_pages = 0;               ///< pages that a sequence may have
+  int head_dim = 0;                         ///< D
 
   /// Bytes of one packed page.
   HISA_FUNCTION static constexpr std::int64_t page_bytes(std::int64_t page_size, int head_dim) {
@@ -80,14 +81,17 @@ struct PagedKeys {
   /// Tokens that a query may see at most.
   HISA_FUNCTION constexpr std::int64_t capacity() const { return max_pages * page_size; }
 
+  /// Where the cache holds a page of the query's sequence.
   HISA_FUNCTION constexpr PhysicalPage page(const Visible& v, PageIndex page) const {
     return PhysicalPage(page_table[v.sequence * max_pages + page.value]);
   }
 
+  /// Where the cache holds a token of the query's sequence.
   HISA_FUNCTION constexpr CacheSlot slot(const Visible& v, TokenIndex token) const {
     return slot_in(page(v, page_of(token, page_size)), token, page_size);
   }
 
+  /// The key of a token of the query's sequence.
   HISA_FUNCTION KeyRow<T> row(const Visible& v, TokenIndex token) const {
     std::int64_t const stride = page_stride == 0 ? page_bytes(page_size, head_dim) : page_stride;
     std::byte const* const base = pages + page(v, page_of(token, page_size)).value * stride;
@@ -178,8 +182,8 @@ struct Selection {
 /// Scratch memory of the caller: at least the plan's workspace_bytes(), 16-byte aligned. Its
 /// contents are undefined at entry and after the call.
 struct WorkspaceSpan {
-  void* data = nullptr;
-  std::size_t bytes = 0;
+  void* data = nullptr;  ///< device memory, 16-byte aligned
+  std::size_t bytes = 0; ///< of `data`
 };
 
 HISA_NAMESPACE_END

@@ -70,9 +70,9 @@ enum class LengthsForm {
 /// block grid starts at the sequence's first key.
 struct Lengths {
   const std::int32_t* lengths = nullptr; ///< see LengthsForm
-  std::int64_t batch = 0;
-  int next_n = 1;
-  LengthsForm form = LengthsForm::per_sequence;
+  std::int64_t batch = 0;                ///< sequences
+  int next_n = 1; ///< queries of each sequence: 1, or more with speculative tokens
+  LengthsForm form = LengthsForm::per_sequence; ///< what `lengths` holds
 
   /// The visible range of query t in a sequence that can hold `keys` keys.
   HISA_FUNCTION constexpr Visible visible(std::int64_t t, std::int64_t keys) const {
