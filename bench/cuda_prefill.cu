@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Prefill on CUDA: the hierarchical and the flat indexer, and the scoring kernel alone, on a
-// trained dump and on random data. Prints one JSON object a line.
+// Prefill on CUDA: the hierarchical and the flat indexer, the scoring kernel and the top-k alone,
+// on a trained dump and on random data. Prints one JSON object a line. Each result is checked
+// behind its replays: three rows of a selection exactly against the scores of the same kernels,
+// scores against the contract's bound; a wrong one ends the program with exit code 1.
 //
 //   cuda_prefill DUMP [case ...]     case: hisa:M:L:B:m  two:M:L  flat:M:L  score:M:L  topk:M:L
 #include "cuda_support.hpp"
+
+#include <hisa/reference.hpp>
 
 #include <cmath>
 #include <memory>
@@ -90,6 +94,41 @@ struct Pooled {
   }
 };
 
+void require_right(bool right, const std::string& what) {
+  if (right)
+    return;
+  std::fprintf(stderr, "%s: a result is wrong\n", what.c_str());
+  std::exit(1);
+}
+
+/// The scores of query t for n rows, from the device.
+std::vector<float> device_scores(const Data& d, std::int64_t t, const e4m3fn* values,
+                                 const float* scales, std::int64_t n) {
+  Queries<e4m3fn> one = d.queries();
+  one.values += t * heads * 128, one.weights += t * heads, one.count = 1;
+  Device<std::int32_t> const ks(std::vector<std::int32_t>{0});
+  Device<std::int32_t> const ke(std::vector<std::int32_t>{std::int32_t(n)});
+  Device<float> const out{static_cast<std::size_t>(n)};
+  cuda::score(nullptr, one, {values, scales, n, 128, 0}, {ks.data, ke.data}, out.data, n);
+  cuda::check(cudaDeviceSynchronize(), "score");
+  return out.host();
+}
+
+/// Scores of query t for all keys, some of them compared with the formula in double.
+std::vector<float> checked_scores(const std::string& what, const Data& d, std::int64_t t,
+                                  const std::vector<e4m3fn>& q, const std::vector<float>& w,
+                                  const std::vector<e4m3fn>& k, const std::vector<float>& scale) {
+  auto const scores = device_scores(d, t, d.k.data, d.scale.data, d.L);
+  Queries<e4m3fn> const queries{q.data(), w.data(), d.M, heads, 128};
+  for (std::int64_t i = 0; i < d.L; i += d.L / 50 + 1) {
+    KeyRow<e4m3fn> const row{k.data() + i * 128, scale[std::size_t(i)]};
+    double const error =
+        std::abs(double(scores[std::size_t(i)]) - reference::score<double>(queries, t, row));
+    require_right(error <= 0x1p-9 * reference::magnitude(queries, t, row), what);
+  }
+  return scores;
+}
+
 void print(const std::string& what, const char* data, double us, double pairs) {
   std::printf("{\"case\": \"%s\", \"data\": \"%s\", \"us\": %.1f, \"tflops\": %.0f}\n",
               what.c_str(), data, us, pairs * 2 * heads * 128 / us * 1e-6);
@@ -133,7 +172,36 @@ void run_index(const std::string& what, const char* name, const std::vector<Data
                double(M) * double(L) / LevelsT::block_sizes()[l + 1];
   }
   pairs += double(M) * rows;
-  print(what, name, bench::time_graphs(calls, L * M > (std::int64_t(1) << 28) ? 12 : 30), pairs);
+  double const us = bench::time_graphs(calls, L * M > (std::int64_t(1) << 28) ? 12 : 30);
+
+  // The last replay was of one of the copies: run the first once more and look at its rows.
+  cuda::check(cudaMemset(out.data, 0xa5, out.size * 4), "memset");
+  calls[0](nullptr);
+  cuda::check(cudaDeviceSynchronize(), "plan");
+  const Data& d = data[0];
+  auto const indices = out.host();
+  auto const q = d.q.host(), k = d.k.host();
+  auto const w = d.w.host(), scale = d.scale.host();
+  std::vector<reference::LevelSize> sizes;
+  for (int l = 0; l < LevelsT::count; ++l)
+    sizes.push_back({LevelsT::block_sizes()[l], keep[std::size_t(l)]});
+  for (std::int64_t t : {std::int64_t(0), M / 2 + 1, M - 1}) {
+    Visible v;
+    v.query = t, v.end = L - M + t + 1;
+    auto const tokens = checked_scores(what, d, t, q, w, k, scale);
+    std::vector<std::vector<float>> blocks;
+    for (const auto& level : pooled[0])
+      blocks.push_back(
+          device_scores(d, t, level->view.values, level->view.scales, level->view.blocks));
+    reference::Result row;
+    reference::keep_row(
+        d.keys(), v, sizes, {topk},
+        [&](std::size_t l, std::int64_t b) { return blocks[l][std::size_t(b)]; },
+        [&](std::int64_t i) { return tokens[std::size_t(i)]; }, row);
+    require_right(std::equal(row.indices.begin(), row.indices.end(), indices.begin() + t * topk),
+                  what);
+  }
+  print(what, name, us, pairs);
 }
 
 void run_score(const std::string& what, const char* name, const std::vector<Data>& data) {
@@ -144,7 +212,10 @@ void run_score(const std::string& what, const char* name, const std::vector<Data
     calls.push_back([&](cudaStream_t stream) {
       cuda::score(stream, d.queries(), d.keys(), d.ranges(), out.data, L);
     });
-  print(what, name, bench::time_graphs(calls, 15), double(M) * double(L));
+  double const us = bench::time_graphs(calls, 15);
+  const Data& d = data[0];
+  checked_scores(what, d, M - 1, d.q.host(), d.w.host(), d.k.host(), d.scale.host());
+  print(what, name, us, double(M) * double(L));
 }
 
 void run_topk(const std::string& what, std::int64_t M, std::int64_t L) {
@@ -166,6 +237,16 @@ void run_topk(const std::string& what, std::int64_t M, std::int64_t L) {
       cuda::topk(stream, {r.data, L, nullptr, L, topk, {out.data}}, M);
     });
   double const us = bench::time_graphs(calls, 20);
+  calls[0](nullptr);
+  cuda::check(cudaDeviceSynchronize(), "topk");
+  auto const indices = out.host();
+  for (std::int64_t t : {std::int64_t(0), M - 1}) {
+    std::vector<float> row(static_cast<std::size_t>(L));
+    cuda::check(cudaMemcpy(row.data(), rows[0].data + t * L, row.size() * 4, cudaMemcpyDefault),
+                "copy");
+    auto const best = reference::select(row, topk);
+    require_right(std::equal(best.begin(), best.end(), indices.begin() + t * topk), what);
+  }
   std::printf("{\"case\": \"%s\", \"data\": \"random\", \"us\": %.1f, \"tb_per_s\": %.2f}\n",
               what.c_str(), us, double(M) * double(L) * 4 / us * 1e-6);
   std::fflush(stdout);

@@ -250,53 +250,26 @@ void run(const Case& c, unsigned seed) {
   }
 
   // 3. What the contract says, from the scores of step 1.
+  std::vector<reference::LevelSize> sizes;
+  for (std::size_t l = 0; l < c.sizes.size(); ++l)
+    sizes.push_back({c.sizes[l], c.keep[l]});
+  reference::Choice const choice{c.topk, c.boundary, c.base};
   for (std::int64_t t = 0; t < c.M; ++t) {
     Visible const v = host_ranges.visible(t, c.N);
-    std::vector<std::int64_t> kept;
-    const std::vector<std::int64_t>* parents = nullptr;
-    std::int64_t parent_size = 1;
-    for (std::size_t l = 0; l < c.sizes.size() && v.count() > c.topk; ++l) {
-      std::int64_t const size = c.sizes[l];
-      auto candidates = reference::children(v, size, parents, parent_size);
-      std::set<std::int64_t> chosen;
-      if (c.boundary != Boundary::none && !candidates.empty()) {
-        if (candidates.back() == v.end_row(size) - 1)
-          chosen.insert(candidates.back());
-        if (candidates.front() == v.first_row(size) &&
-            !(c.boundary == Boundary::counted && c.keep[l] == 1 && chosen.size() == 1))
-          chosen.insert(candidates.front());
-      }
-      std::int64_t const budget =
-          c.keep[l] - (c.boundary == Boundary::counted ? std::int64_t(chosen.size()) : 0);
-      std::erase_if(candidates, [&](std::int64_t b) { return chosen.contains(b); });
-      std::vector<float> row;
-      for (std::int64_t b : candidates)
-        row.push_back(v.covers(b, size)
-                          ? block_scores[l][std::size_t(t * levels[l].host.blocks +
-                                                        levels[l].begin[std::size_t(t)] + b)]
-                          : -std::numeric_limits<float>::infinity());
-      for (std::int64_t position : reference::select(row, std::max<std::int64_t>(budget, 0)))
-        chosen.insert(candidates[std::size_t(position)]);
-      kept.assign(chosen.begin(), chosen.end());
-      parents = &kept, parent_size = size;
-    }
-    auto const tokens = reference::children(v, 1, parents, parent_size);
-    std::vector<float> row;
-    for (std::int64_t i : tokens)
-      row.push_back(token_scores[std::size_t(t * c.N + v.anchor + i)]);
-    auto const best = reference::select(row, c.topk);
-    bool right = counts[std::size_t(t)] == std::int32_t(best.size());
-    for (std::int64_t i = 0; i < c.topk; ++i) {
-      bool const present = i < std::int64_t(best.size());
-      std::int64_t const token = present ? v.anchor + tokens[std::size_t(best[std::size_t(i)])] : 0;
-      std::int64_t const index =
-          present ? token - (c.base == IndexBase::relative ? v.begin : 0) : -1;
-      right = right && indices[std::size_t(t * c.topk + i)] == index;
-      float const score = present ? token_scores[std::size_t(t * c.N + token)]
-                                  : -std::numeric_limits<float>::infinity();
-      right = right && std::memcmp(&score, &scores[std::size_t(t * c.topk + i)], 4) == 0;
-    }
-    expect(right, c.text() + ": query " + std::to_string(t));
+    auto const block_score = [&](std::size_t l, std::int64_t b) {
+      std::int64_t const row = levels[l].begin[std::size_t(t)] + b;
+      return block_scores[l][std::size_t(t * levels[l].host.blocks + row)];
+    };
+    auto const token_score = [&](std::int64_t i) {
+      return token_scores[std::size_t(t * c.N + v.anchor + i)];
+    };
+    reference::Result row;
+    reference::keep_row(keys, v, sizes, choice, block_score, token_score, row);
+    std::size_t const at = std::size_t(t * c.topk), bytes = std::size_t(c.topk) * 4;
+    expect(counts[std::size_t(t)] == row.counts[0] &&
+               std::memcmp(&indices[at], row.indices.data(), bytes) == 0 &&
+               std::memcmp(&scores[at], row.scores.data(), bytes) == 0,
+           c.text() + ": query " + std::to_string(t));
   }
 }
 

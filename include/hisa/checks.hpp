@@ -49,6 +49,22 @@ void require_optional_array(const T* array, const char* function, const char* ar
     require_array(array, function, argument);
 }
 
+/// What every plan needs of its shape; `largest` is what the backend can count to.
+inline void check_sizes(const char* function, std::int64_t max_queries, std::int64_t max_keys,
+                        int topk, std::int64_t largest) {
+  std::string const range = "1 .. " + std::to_string(largest);
+  require(max_queries >= 1 && max_queries <= largest, function, "shape.max_queries", max_queries,
+          range);
+  require(max_keys >= 1 && max_keys <= largest, function, "shape.max_keys", max_keys, range);
+  require(topk >= 1, function, "budgets.topk", topk, at_least(1));
+}
+
+/// Contiguous keys have no physical slots.
+inline void require_no_slots(const char* function, IndexBase base) {
+  require(base != IndexBase::physical, function, "options.index_base", "physical",
+          "relative or absolute: contiguous keys have no cache slots");
+}
+
 template <ElementType T>
 void check_queries(const char* function, const Queries<T>& queries, std::int64_t max_queries,
                    int heads, int head_dim) {

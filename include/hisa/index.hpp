@@ -4,36 +4,12 @@
 #pragma once
 
 #include <hisa/backend.hpp>
+#include <hisa/levels.hpp>
 
 #include <algorithm>
 
 HISA_NAMESPACE_BEGIN
 namespace detail {
-
-/// Block sizes and budgets of the pooled levels, and what follows from them.
-struct LevelTable {
-  int count = 0;
-  LevelValues block_size; ///< B, coarse to fine
-  LevelValues keep;       ///< m, coarse to fine
-  Boundary boundary = Boundary::counted;
-
-  /// Blocks that level `l` hands on at most.
-  std::int64_t kept(int l, std::int64_t max_keys) const {
-    return std::min(kept_capacity(keep[l], boundary), rows(block_size[l], max_keys));
-  }
-  /// Candidates that a query may have on level `l`; l == count is the tokens.
-  std::int64_t candidates(int l, std::int64_t max_keys) const {
-    std::int64_t const size = l == count ? 1 : block_size[l];
-    std::int64_t const all = l == count ? max_keys : rows(size, max_keys);
-    return l == 0 ? all : std::min(all, kept(l - 1, max_keys) * (block_size[l - 1] / size));
-  }
-
-private:
-  /// Blocks that can hold visible tokens: one more than fit where a range starts inside a block.
-  static std::int64_t rows(std::int64_t size, std::int64_t max_keys) {
-    return (max_keys + size - 1) / size + 1;
-  }
-};
 
 /// One call. Everything in it has been checked.
 /// @tparam Source  a RowRule, with pooled levels, or CallerBlocks, with a block list

@@ -43,7 +43,6 @@ public:
       : shape_(shape), topk_(budgets.topk), options_(options) {
     check_shape();
     set_levels(budgets);
-    check_budgets();
     lay_out();
   }
 
@@ -110,19 +109,12 @@ private:
   detail::WorkspaceLayout layout_;
 
   void check_shape() const {
-    constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
-    std::string const range = "1 .. " + std::to_string(largest);
-    using detail::require;
-    require(shape_.max_queries >= 1 && shape_.max_queries <= largest, maker, "shape.max_queries",
-            shape_.max_queries, range);
-    require(shape_.max_keys >= 1 && shape_.max_keys <= largest, maker, "shape.max_keys",
-            shape_.max_keys, range);
+    detail::check_sizes(maker, shape_.max_queries, shape_.max_keys, topk_,
+                        std::numeric_limits<std::int32_t>::max());
     check_extent("shape.heads", shape_.heads, ShapeT{}.heads);
     check_extent("shape.head_dim", shape_.head_dim, ShapeT{}.head_dim);
-    require(topk_ >= 1, maker, "budgets.topk", topk_, detail::at_least(1));
     if constexpr (!requires(Keys keys) { keys.page_table; })
-      require(options_.index_base != IndexBase::physical, maker, "options.index_base", "physical",
-              "relative or absolute: contiguous keys have no cache slots");
+      detail::require_no_slots(maker, options_.index_base);
   }
 
   /// `fixed` is the static extent, 0 where it is dynamic.
@@ -134,48 +126,11 @@ private:
   }
 
   void set_levels(const Budgets& budgets) {
-    constexpr LevelValues fixed = LevelsT::block_sizes();
-    using detail::require;
-    require(budgets.keep.count == LevelsT::count, maker, "budgets.keep", budgets.keep.count,
-            std::to_string(LevelsT::count) + " values, one per level");
-    bool any_dynamic = false;
-    for (int l = 0; l < LevelsT::count; ++l)
-      any_dynamic = any_dynamic || fixed[l] == dynamic;
-    require(budgets.block_size.count == 0 || budgets.block_size.count == LevelsT::count, maker,
-            "budgets.block_size", budgets.block_size.count,
-            std::to_string(LevelsT::count) + " values, one per level");
-    require(!any_dynamic || budgets.block_size.count != 0, maker, "budgets.block_size", "empty",
-            "the sizes of the dynamic levels");
-    levels_.count = LevelsT::count;
-    levels_.keep = budgets.keep;
-    levels_.boundary = options_.boundary;
-    levels_.block_size = budgets.block_size.count == 0 ? fixed : budgets.block_size;
-    for (int l = 0; l < LevelsT::count; ++l)
-      require(fixed[l] == dynamic || fixed[l] == levels_.block_size[l], maker, "budgets.block_size",
-              levels_.block_size[l], detail::exactly(fixed[l]) + ", its static value");
-  }
-
-  void check_budgets() const {
-    using detail::require;
-    std::int64_t handed_on = std::numeric_limits<std::int64_t>::max(); // tokens of the kept parents
-    int coarser = 0;
-    for (int l = 0; l < levels_.count; ++l) {
-      int const size = levels_.block_size[l], keep = levels_.keep[l];
-      require(size >= 1, maker, "block size", size, detail::at_least(1));
-      require(coarser == 0 || (size < coarser && coarser % size == 0), maker, "block size", size,
-              "a proper divisor of the coarser level's " + std::to_string(coarser));
-      if constexpr (RowRule<Source>)
-        require(size % Source::rows == 0, maker, "block size", size,
-                "a multiple of the rule's " + std::to_string(Source::rows) + " rows");
-      require(keep >= 1, maker, "budgets.keep", keep, detail::at_least(1));
-      require(keep <= handed_on / size, maker, "budgets.keep", keep,
-              detail::at_most(handed_on / size) + ", the blocks of the coarser level's budget");
-      handed_on = std::int64_t(keep) * size;
-      coarser = size;
-    }
-    if (!std::same_as<Source, CallerBlocks>)
-      require(topk_ <= handed_on, maker, "budgets.topk", topk_,
-              detail::at_most(handed_on) + ", the tokens of the kept blocks");
+    int rows = 1;
+    if constexpr (RowRule<Source>)
+      rows = Source::rows;
+    levels_ = detail::LevelTable::checked(maker, LevelsT::block_sizes(), budgets, options_.boundary,
+                                          rows, std::same_as<Source, CallerBlocks>);
   }
 
   void lay_out() {

@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <set>
 #include <span>
 #include <vector>
@@ -117,12 +116,19 @@ float block_score(const Queries<T>& queries, const Keys& keys, const PooledKeys<
   return best;
 }
 
-/// The blocks that query t keeps on one level, out of `candidates` (visible, ascending).
-template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type>
-std::vector<std::int64_t> keep_blocks(const Queries<T>& queries, const Keys& keys,
-                                      const Level<T>& level, const Visible& visible,
-                                      std::vector<std::int64_t> candidates, Boundary boundary) {
-  std::int64_t const size = level.pooled.block_size;
+/// A pooled level as far as a choice among given scores needs it.
+struct LevelSize {
+  std::int64_t block_size = 0;
+  std::int64_t keep = 0;
+};
+
+/// The blocks that a query keeps on one level, out of `candidates` (visible, ascending).
+/// @param score  score(block), asked only where there is a choice and the block is wholly visible
+template <class BlockScore>
+std::vector<std::int64_t> keep_blocks(const Visible& visible, const LevelSize& level,
+                                      std::vector<std::int64_t> candidates, Boundary boundary,
+                                      const BlockScore& score) {
+  std::int64_t const size = level.block_size;
   std::set<std::int64_t> kept; // the boundary blocks
   if (boundary != Boundary::none && !candidates.empty()) {
     std::int64_t const last = visible.end_row(size) - 1, first = visible.first_row(size);
@@ -140,9 +146,7 @@ std::vector<std::int64_t> keep_blocks(const Queries<T>& queries, const Keys& key
   } else {
     std::vector<float> scores;
     for (std::int64_t b : candidates)
-      scores.push_back(visible.covers(b, size)
-                           ? block_score<Rule>(queries, keys, level.pooled, visible, b)
-                           : -std::numeric_limits<float>::infinity());
+      scores.push_back(visible.covers(b, size) ? score(b) : minus_infinity);
     for (std::int64_t position : select(scores, budget))
       kept.insert(candidates[static_cast<std::size_t>(position)]);
   }
@@ -161,14 +165,14 @@ inline std::vector<std::int64_t> children(const Visible& visible, std::int64_t s
   return rows;
 }
 
-/// Appends the row of query t: the best `topk` of `tokens` (counted from the anchor, ascending).
-template <class Keys, ElementType T = typename Keys::element_type>
-void keep_tokens(const Queries<T>& queries, const Keys& keys, const Visible& visible,
-                 const std::vector<std::int64_t>& tokens, const Choice& choice, Result& result) {
+/// Appends a query's row: the best `topk` of `tokens` (counted from the anchor, ascending).
+/// @param score  score(token)
+template <class Keys, class TokenScore>
+void keep_tokens(const Keys& keys, const Visible& visible, const std::vector<std::int64_t>& tokens,
+                 const Choice& choice, const TokenScore& score, Result& result) {
   std::vector<float> scores;
   for (std::int64_t i : tokens)
-    scores.push_back(
-        score(queries, visible.query, keys.row(visible, TokenIndex(visible.anchor + i))));
+    scores.push_back(score(i));
   std::vector<std::int64_t> const best = select(scores, choice.topk);
   for (std::int64_t i = 0; i < choice.topk; ++i) {
     bool const present = i < std::int64_t(best.size());
@@ -184,35 +188,55 @@ void keep_tokens(const Queries<T>& queries, const Keys& keys, const Visible& vis
           index = keys.slot(visible, token).value;
     }
     result.indices.push_back(static_cast<std::int32_t>(index));
-    result.scores.push_back(present ? scores[position] : -std::numeric_limits<float>::infinity());
+    result.scores.push_back(present ? scores[position] : minus_infinity);
   }
   result.counts.push_back(static_cast<std::int32_t>(best.size()));
 }
 
-/// Hierarchical: on every level, coarse to fine, keep the best blocks inside those kept above; then
-/// keep the best `topk` tokens of the last level's blocks. A query that sees no more than `topk`
-/// keys takes them all. No levels: the flat indexer.
+/// Appends a query's row: on every level, coarse to fine, the best blocks inside those kept above;
+/// then the best `topk` tokens of the last level's blocks. A query that sees no more than `topk`
+/// keys takes them all. What scores a row is the caller's, so that a selection can be checked
+/// against the bits of whatever computed the scores.
+/// @param block_score  block_score(level, block)
+/// @param token_score  token_score(token), counted from the anchor
+template <class Keys, class BlockScore, class TokenScore>
+void keep_row(const Keys& keys, const Visible& visible, const std::vector<LevelSize>& levels,
+              const Choice& choice, const BlockScore& block_score, const TokenScore& token_score,
+              Result& result) {
+  std::vector<std::int64_t> kept;
+  const std::vector<std::int64_t>* parents = nullptr;
+  std::int64_t parent_size = 1;
+  for (std::size_t l = 0; l < levels.size() && visible.count() > choice.topk; ++l) {
+    std::int64_t const size = levels[l].block_size;
+    kept = keep_blocks(visible, levels[l], children(visible, size, parents, parent_size),
+                       choice.boundary, [&](std::int64_t b) { return block_score(l, b); });
+    parents = &kept;
+    parent_size = size;
+  }
+  keep_tokens(keys, visible, children(visible, 1, parents, parent_size), choice, token_score,
+              result);
+}
+
+/// Hierarchical: keep_row for every query, by the formula's own scores. No levels: the flat
+/// indexer.
 template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type>
 Result hierarchical(const Queries<T>& queries, const Keys& keys,
                     const std::vector<Level<T>>& levels,
                     const typename Keys::visibility_type& visibility, const Choice& choice) {
   Result result;
   result.topk = choice.topk;
+  std::vector<LevelSize> sizes;
+  for (const Level<T>& level : levels)
+    sizes.push_back({level.pooled.block_size, level.keep});
   for (std::int64_t t = 0; t < queries.count; ++t) {
     Visible const visible = visibility.visible(t, keys.capacity());
-    std::vector<std::int64_t> kept;
-    const std::vector<std::int64_t>* parents = nullptr;
-    std::int64_t parent_size = 1;
-    for (const Level<T>& level : levels) {
-      if (visible.count() <= choice.topk)
-        break;
-      std::int64_t const size = level.pooled.block_size;
-      kept = keep_blocks<Rule>(queries, keys, level, visible,
-                               children(visible, size, parents, parent_size), choice.boundary);
-      parents = &kept;
-      parent_size = size;
-    }
-    keep_tokens(queries, keys, visible, children(visible, 1, parents, parent_size), choice, result);
+    auto const of_block = [&](std::size_t l, std::int64_t b) {
+      return block_score<Rule>(queries, keys, levels[l].pooled, visible, b);
+    };
+    auto const of_token = [&](std::int64_t i) {
+      return score(queries, t, keys.row(visible, TokenIndex(visible.anchor + i)));
+    };
+    keep_row(keys, visible, sizes, choice, of_block, of_token, result);
   }
   return result;
 }
@@ -228,24 +252,13 @@ Result flat(const Queries<T>& queries, const Keys& keys,
 template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type>
 Result block_sparse(const Queries<T>& queries, const Keys& keys, const PooledKeys<const T>& pooled,
                     const typename Keys::visibility_type& visibility, const Choice& choice) {
-  Result result;
-  result.topk = choice.topk;
   constexpr const char* function = "reference::block_sparse";
   detail::require(choice.topk % pooled.block_size == 0, function, "topk", choice.topk,
                   "a multiple of the block size");
   detail::require(choice.boundary != Boundary::extra, function, "boundary", "extra",
                   "counted or none");
-  Level<T> const level{pooled, choice.topk / pooled.block_size};
-  for (std::int64_t t = 0; t < queries.count; ++t) {
-    Visible const visible = visibility.visible(t, keys.capacity());
-    std::vector<std::int64_t> const blocks =
-        keep_blocks<Rule>(queries, keys, level, visible,
-                          children(visible, pooled.block_size, nullptr, 1), choice.boundary);
-    bool const all = visible.count() <= choice.topk;
-    keep_tokens(queries, keys, visible,
-                children(visible, 1, all ? nullptr : &blocks, pooled.block_size), choice, result);
-  }
-  return result;
+  std::vector<Level<T>> const levels{{pooled, choice.topk / pooled.block_size}};
+  return hierarchical<Rule>(queries, keys, levels, visibility, choice);
 }
 
 /// Refine: keep the best tokens of the caller's blocks of `block_size` tokens.
@@ -260,7 +273,10 @@ Result refine(const Queries<T>& queries, const Keys& keys, const BlockLists& lis
     for (std::int64_t i = 0; i < lists.capacity; ++i)
       unique.insert(lists.blocks[t * lists.capacity + i]);
     std::vector<std::int64_t> const blocks(unique.begin(), unique.end());
-    keep_tokens(queries, keys, visible, children(visible, 1, &blocks, block_size), choice, result);
+    auto const of_token = [&](std::int64_t i) {
+      return score(queries, t, keys.row(visible, TokenIndex(visible.anchor + i)));
+    };
+    keep_tokens(keys, visible, children(visible, 1, &blocks, block_size), choice, of_token, result);
   }
   return result;
 }

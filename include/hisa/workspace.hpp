@@ -3,6 +3,7 @@
 /// How a call divides the caller's workspace: one group of queries at a time.
 #pragma once
 
+#include <hisa/carve.hpp>
 #include <hisa/score.hpp>
 
 #include <cstddef>
@@ -29,54 +30,38 @@ struct WorkspaceLayout {
   std::int64_t kept = 0;            ///< blocks of the longest kept list
   std::size_t strategy_scratch = 0; ///< bytes
 
-  static constexpr std::size_t alignment = 64;
-
-  /// Bytes of a workspace that is 16-byte aligned.
+  /// Bytes of the workspace; exact.
   std::size_t bytes() const {
-    Cursor cursor{nullptr};
-    place(cursor);
-    return cursor.used + alignment;
+    Carver carver;
+    place(carver);
+    return carver.bytes();
   }
 
   /// Divides the caller's memory.
   GroupWorkspace divide(void* data) const {
-    std::uintptr_t const at = reinterpret_cast<std::uintptr_t>(data);
-    std::uintptr_t const aligned = (at + alignment - 1) / alignment * alignment;
-    Cursor cursor{static_cast<std::byte*>(data) + (aligned - at)};
-    return place(cursor);
+    Carver carver(data);
+    return place(carver);
   }
 
 private:
-  struct Cursor {
-    std::byte* base;
-    std::size_t used = 0;
+  using Carver = detail::Carver<64>;
 
-    template <class T>
-    T* take(std::int64_t rows, std::int64_t columns) {
-      std::size_t const bytes =
-          static_cast<std::size_t>(rows) * static_cast<std::size_t>(columns) * sizeof(T);
-      T* const here = base == nullptr ? nullptr : reinterpret_cast<T*>(base + used);
-      used += (bytes + alignment - 1) / alignment * alignment;
-      return here;
-    }
-  };
-
-  GroupWorkspace place(Cursor& cursor) const {
+  GroupWorkspace place(Carver& carver) const {
     GroupWorkspace w;
     w.prepared.head_dim = head_dim;
     w.prepared.padded_heads = PreparedQueries::pad(heads);
     w.prepared.values =
-        cursor.take<float>(queries, std::int64_t(head_dim) * w.prepared.padded_heads);
-    w.prepared.weights = cursor.take<float>(queries, w.prepared.padded_heads);
-    w.scores.values = cursor.take<float>(queries, scores);
+        carver.take<float>(queries, std::int64_t(head_dim) * w.prepared.padded_heads);
+    w.prepared.weights = carver.take<float>(queries, w.prepared.padded_heads);
+    w.scores.values = carver.take<float>(queries, scores);
     w.scores.pitch = scores;
     for (KeptLists& list : w.lists) {
-      list.blocks = cursor.take<std::int32_t>(queries, kept);
-      list.counts = cursor.take<std::int32_t>(queries, 1);
+      list.blocks = carver.take<std::int32_t>(queries, kept);
+      list.counts = carver.take<std::int32_t>(queries, 1);
       list.pitch = kept;
     }
     w.strategy_scratch =
-        cursor.take<std::byte>(queries, static_cast<std::int64_t>(strategy_scratch));
+        carver.take<std::byte>(queries, static_cast<std::int64_t>(strategy_scratch));
     return w;
   }
 };

@@ -26,6 +26,9 @@ public:
   using Keys = ContiguousKeys<e4m3fn>;
   using Pooled = PooledKeys<const e4m3fn>;
 
+  /// The function that makes plans, for its sentences.
+  static constexpr const char* maker = "cuda::make_plan";
+
   /// See make_plan.
   Plan(const LevelTable& levels, std::int64_t max_queries, std::int64_t max_keys, int heads,
        int head_dim, int topk, const Options& options)
@@ -76,8 +79,6 @@ private:
   Device device_;
   Layout layout_;
 
-  static constexpr const char* maker = "cuda::make_plan";
-
   void require_covered() const {
     using hisa::detail::require;
     require(device_.architecture == 90, maker, "the device's architecture", device_.architecture,
@@ -87,10 +88,9 @@ private:
     require(topk_ <= SelectSizes::max_topk, maker, "budgets.topk", topk_,
             hisa::detail::at_most(SelectSizes::max_topk));
     for (int l = 0; l < levels_.count; ++l) {
-      int const finer = l + 1 < levels_.count ? levels_.block_size[l + 1] : 1;
-      int const ratio = levels_.block_size[l] / finer;
-      require(ratio % 8 == 0, maker, "block size", levels_.block_size[l],
-              "a multiple of " + std::to_string(8 * finer));
+      int const size = levels_.block_size[l];
+      require(levels_.ratio(l) % 8 == 0, maker, "block size", size,
+              "a multiple of " + std::to_string(8 * (size / levels_.ratio(l))));
       require(levels_.keep[l] <= SelectSizes::max_keep, maker, "budgets.keep", levels_.keep[l],
               hisa::detail::at_most(SelectSizes::max_keep));
     }
@@ -115,7 +115,7 @@ private:
       require_aligned(level.values, 16, function, "pooled.values");
     }
     check_visibility(function, keys, visibility, queries.count);
-    require_pointer(out.indices, function, "out.indices");
+    check_selection(function, out);
     check_workspace(function, workspace, workspace_bytes());
   }
 
@@ -143,7 +143,7 @@ private:
         next.parents = blocks, next.parent_counts = parts.counts[l % 2];
         next.parent_pitch = layout_.kept, next.parent_size = levels_.block_size[l];
         pieces = parts.pieces[l % 2];
-        pieces.piece_log2 = levels_.piece_log2(l);
+        pieces.piece_log2 = piece_log2(levels_, l);
         launch_keep({level,
                      {parts.scores, layout_.scores},
                      blocks,
@@ -256,9 +256,12 @@ inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
 template <class LevelsT, int Heads = dynamic, int HeadDim = dynamic>
 Plan<LevelsT> make_plan(const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
                         const Options& options = {}) {
-  LevelTable levels = LevelTable::checked(LevelsT::block_sizes(), LevelsT::count, budgets);
-  levels.boundary = options.boundary;
-  levels.check(shape.max_queries, shape.max_keys, options);
+  constexpr const char* maker = Plan<LevelsT>::maker;
+  hisa::detail::check_sizes(maker, shape.max_queries, shape.max_keys, budgets.topk,
+                            std::numeric_limits<std::int32_t>::max() - 256);
+  hisa::detail::require_no_slots(maker, options.index_base);
+  LevelTable const levels =
+      LevelTable::checked(maker, LevelsT::block_sizes(), budgets, options.boundary, 1, false);
   return Plan<LevelsT>(levels, shape.max_queries, shape.max_keys, shape.heads, shape.head_dim,
                        budgets.topk, options);
 }
