@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Team-level selection inside a kernel of the test's own, against a sort by the words of the
-// contract.
+// Team-level selection inside a kernel of the test's own, by every strategy, on every host space
+// and the default one, against a sort by the words of the contract.
 #include "support/device.hpp"
 
+#include <hisa/pooling.hpp>
 #include <hisa/select.hpp>
 
 #include <catch2/catch_test_macros.hpp>
@@ -26,60 +27,110 @@ constexpr float denormal = std::numeric_limits<float>::denorm_min();
 
 using Scores = std::vector<float>;
 using Positions = std::vector<std::int32_t>;
-using Member = Kokkos::TeamPolicy<Exec>::member_type;
+
+/// A strategy of a user's own: the rank of each score is counted.
+struct CountSelect {
+  static constexpr const char* name = "count";
+  KOKKOS_FUNCTION static constexpr std::size_t scratch_bytes(std::int64_t) { return 0; }
+  template <class Member, class Emit>
+  KOKKOS_FUNCTION static void select(const Member& team, const float* scores, std::int64_t n,
+                                     std::int64_t k, std::byte*, const Emit& emit) {
+    auto const selected = [=](std::int64_t i) {
+      std::int64_t before = 0;
+      for (std::int64_t j = 0; j < n && before < k; ++j)
+        before += hisa::precedes(scores[j], j, scores[i], i);
+      return before < k;
+    };
+    Kokkos::parallel_scan(Kokkos::TeamThreadRange(team, n),
+                          [&](std::int64_t i, std::int64_t& rank, bool final) {
+                            if (!selected(i))
+                              return;
+                            if (final)
+                              emit(rank, i, scores[i]);
+                            ++rank;
+                          });
+  }
+};
+
+/// StreamSelect, told the scores in pieces of N, which is neither its own size nor a divisor.
+template <std::int64_t N>
+struct Pieces : hisa::StreamSelect {
+  template <class Member>
+  KOKKOS_FUNCTION void push(const Member& team, const float* scores, std::int64_t n,
+                            std::int64_t first) {
+    for (std::int64_t i = 0; i < n; i += N)
+      hisa::StreamSelect::push(team, scores + i, n - i < N ? n - i : N, first + i);
+  }
+};
+
+static_assert(hisa::SelectStrategy<hisa::RadixSelect> && !hisa::StreamStrategy<hisa::RadixSelect>);
+static_assert(hisa::SelectStrategy<hisa::SortSelect> && !hisa::StreamStrategy<hisa::SortSelect>);
+static_assert(hisa::SelectStrategy<CountSelect> && !hisa::StreamStrategy<CountSelect>);
+static_assert(hisa::StreamStrategy<hisa::StreamSelect> && hisa::StreamStrategy<Pieces<7>>);
+static_assert(!hisa::SelectStrategy<int> && !hisa::SelectStrategy<hisa::MeanPool>);
+
+/// Rows must not share bytes, and each begins at a multiple of 16.
+template <class Strategy>
+KOKKOS_FUNCTION std::size_t scratch_of_a_row(std::int64_t k) {
+  return (Strategy::scratch_bytes(k) + 15) / 16 * 16;
+}
 
 /// The first overload: every rank must be emitted exactly once, with its position's score.
+template <class Space, class Strategy>
 struct EmitKernel {
   const float* scores;
   std::int64_t n, k;
   std::int32_t* positions; ///< [rows, k]
   std::int32_t* calls;     ///< [rows, k]: emissions of a rank, or -1000 for a wrong score
+  std::byte* scratch;      ///< [rows, scratch_of_a_row]
 
+  using Member = typename Kokkos::TeamPolicy<Space>::member_type;
   KOKKOS_FUNCTION void operator()(const Member& team) const {
     std::int64_t const row = team.league_rank();
-    auto* const scratch = static_cast<std::byte*>(
-        team.team_scratch(0).get_shmem_aligned(hisa::RadixSelect::scratch_bytes, 4));
     const float* const mine = scores + row * n;
-    hisa::select(team, mine, n, k, scratch,
-                 [&](std::int64_t rank, std::int64_t position, float score) {
-                   positions[row * k + rank] = static_cast<std::int32_t>(position);
-                   bool const right = Kokkos::bit_cast<std::uint32_t>(score) ==
-                                      Kokkos::bit_cast<std::uint32_t>(mine[position]);
-                   Kokkos::atomic_add(&calls[row * k + rank], right ? 1 : -1000);
-                 });
+    hisa::select<Strategy>(team, mine, n, k,
+                           scratch + row * std::int64_t(scratch_of_a_row<Strategy>(k)),
+                           [&](std::int64_t rank, std::int64_t position, float score) {
+                             positions[row * k + rank] = static_cast<std::int32_t>(position);
+                             bool const right = Kokkos::bit_cast<std::uint32_t>(score) ==
+                                                Kokkos::bit_cast<std::uint32_t>(mine[position]);
+                             Kokkos::atomic_add(&calls[row * k + rank], right ? 1 : -1000);
+                           });
   }
 };
 
 /// The second overload: Views in and out.
+template <class Space, class Strategy>
 struct ViewKernel {
   const float* scores;
   std::int64_t n, k;
   std::int32_t* positions; ///< [rows, k]
 
+  using Member = typename Kokkos::TeamPolicy<Space>::member_type;
   KOKKOS_FUNCTION void operator()(const Member& team) const {
     std::int64_t const row = team.league_rank();
     using Unmanaged = Kokkos::MemoryTraits<Kokkos::Unmanaged>;
     using Memory = Exec::memory_space;
     Kokkos::View<const float*, Memory, Unmanaged> const in(scores + row * n, std::size_t(n));
     Kokkos::View<std::int32_t*, Memory, Unmanaged> const out(positions + row * k, std::size_t(k));
-    hisa::select(team, in, k, out);
+    hisa::select<Strategy>(team, in, k, out);
   }
 };
 
-template <class Kernel>
-void launch(const Kernel& kernel, int rows, int team_size) {
-  Kokkos::TeamPolicy<Exec> policy(Exec(), rows, team_size);
-  policy.set_scratch_size(0, Kokkos::PerTeam(int(hisa::RadixSelect::scratch_bytes) + 16));
-  Kokkos::parallel_for("test::select", policy, kernel);
-  Kokkos::fence();
+template <class Strategy, class Kernel>
+auto policy_of(std::int64_t k, int rows, int team_size) {
+  using Space = typename Kernel::Member::execution_space;
+  Kokkos::TeamPolicy<Space> policy(Space(), rows, team_size);
+  policy.set_scratch_size(0, Kokkos::PerTeam(int(hisa::select_scratch_bytes<Strategy>(k))));
+  return policy;
 }
 
 /// Team sizes that the execution space allows: one thread, two, a number that is no power of two,
 /// most.
+template <class Kernel>
 std::vector<int> team_sizes() {
-  Kokkos::TeamPolicy<Exec> policy(Exec(), 1, 1);
-  policy.set_scratch_size(0, Kokkos::PerTeam(int(hisa::RadixSelect::scratch_bytes) + 16));
-  int const most = policy.team_size_max(EmitKernel{}, Kokkos::ParallelForTag());
+  auto const policy = policy_of<hisa::RadixSelect, Kernel>(1, 1, 1);
+  int const most = policy.team_size_max(Kernel{}, Kokkos::ParallelForTag());
   std::vector<int> sizes;
   for (int size : {1, 2, 3, most})
     if (size <= most && (sizes.empty() || size > sizes.back()))
@@ -107,32 +158,77 @@ Positions expected_positions(const Scores& scores, std::int64_t k) {
   return order;
 }
 
-/// Both overloads, with one team size, on one row.
-void require_selected(const Scores& scores, std::int64_t k, int team_size,
-                      const Positions& expected) {
-  std::int64_t const n = std::int64_t(scores.size());
-  Device<float> const in(scores);
-  Device<std::int32_t> const emitted(Positions(std::size_t(k), -1)),
-      calls(Positions(std::size_t(k), 0)), viewed(Positions(std::size_t(k), -77));
-  launch(EmitKernel{in.data(), n, k, emitted.data(), calls.data()}, 1, team_size);
-  launch(ViewKernel{in.data(), n, k, viewed.data()}, 1, team_size);
-  INFO("n = " << n << ", k = " << k << ", team of " << team_size);
-  Positions once(std::size_t(std::min(n, k)), 1);
-  once.resize(std::size_t(k), 0);
-  bool const each_once = calls.host() == once;
-  bool const emits = emitted.host() == expected, views = viewed.host() == expected;
-  REQUIRE(each_once);
-  REQUIRE(emits);
-  REQUIRE(views);
+/// Rows of equal length and what is expected of them, both overloads.
+template <class Space, class Strategy>
+void require_selected_by(const Device<float>& in, std::int64_t n, std::int64_t k, int rows,
+                         const Positions& expected) {
+  using Emitting = EmitKernel<Space, Strategy>;
+  using Viewing = ViewKernel<Space, Strategy>;
+  std::size_t const scratch = scratch_of_a_row<Strategy>(k);
+  for (int team_size : team_sizes<Emitting>()) {
+    INFO(Strategy::name << " on " << Space::name() << ", n = " << n << ", k = " << k << ", team of "
+                        << team_size);
+    Device<std::int32_t> const emitted(Positions(expected.size(), -1)),
+        calls(Positions(expected.size(), 0)), viewed(Positions(expected.size(), -77));
+    Device<std::uint64_t> const memory(
+        std::vector<std::uint64_t>(std::size_t(rows) * scratch / 8 + 2, 0x0123456789abcdef));
+    Kokkos::parallel_for("test::select", policy_of<Strategy, Emitting>(1, rows, team_size),
+                         Emitting{in.data(), n, k, emitted.data(), calls.data(),
+                                  reinterpret_cast<std::byte*>(memory.data())});
+    Kokkos::fence();
+    Positions once;
+    for (std::int32_t position : expected)
+      once.push_back(position >= 0);
+    bool const each_once = calls.host() == once, emits = emitted.host() == expected;
+    REQUIRE(each_once);
+    REQUIRE(emits);
+    if (hisa::select_scratch_bytes<Strategy>(k) > (1 << 15)) // what level 0 promises
+      continue;
+    Kokkos::parallel_for("test::select", policy_of<Strategy, Viewing>(k, rows, team_size),
+                         Viewing{in.data(), n, k, viewed.data()});
+    Kokkos::fence();
+    bool const views = viewed.host() == expected;
+    REQUIRE(views);
+  }
 }
 
-/// The same with every team size, for several k.
-void require_exact(const Scores& scores, const std::vector<std::int64_t>& topk) {
-  for (std::int64_t k : topk) {
-    Positions const expected = expected_positions(scores, k);
-    for (int team_size : team_sizes())
-      require_selected(scores, k, team_size, expected);
+/// By every strategy, on a space that reaches the default one's memory.
+template <class Space>
+void require_selected_on(const Device<float>& in, std::int64_t n, std::int64_t k, int rows,
+                         const Positions& expected) {
+  if constexpr (Kokkos::SpaceAccessibility<Space, Exec::memory_space>::accessible) {
+    require_selected_by<Space, hisa::RadixSelect>(in, n, k, rows, expected);
+    require_selected_by<Space, hisa::SortSelect>(in, n, k, rows, expected);
+    require_selected_by<Space, hisa::StreamSelect>(in, n, k, rows, expected);
+    require_selected_by<Space, Pieces<83>>(in, n, k, rows, expected);
+    if (n < 1500)
+      require_selected_by<Space, CountSelect>(in, n, k, rows, expected);
   }
+}
+
+void require_selected(const Scores& scores, std::int64_t k, const Positions& expected,
+                      int rows = 1) {
+  Device<float> const in(scores);
+  std::int64_t const n = std::int64_t(scores.size()) / rows;
+  require_selected_on<Exec>(in, n, k, rows, expected);
+#ifdef KOKKOS_ENABLE_SERIAL
+  if (!std::is_same_v<Exec, Kokkos::Serial>)
+    require_selected_on<Kokkos::Serial>(in, n, k, rows, expected);
+#endif
+#ifdef KOKKOS_ENABLE_OPENMP
+  if (!std::is_same_v<Exec, Kokkos::OpenMP>)
+    require_selected_on<Kokkos::OpenMP>(in, n, k, rows, expected);
+#endif
+#ifdef KOKKOS_ENABLE_THREADS
+  if (!std::is_same_v<Exec, Kokkos::Threads>)
+    require_selected_on<Kokkos::Threads>(in, n, k, rows, expected);
+#endif
+}
+
+/// One row, for several k.
+void require_exact(const Scores& scores, const std::vector<std::int64_t>& topk) {
+  for (std::int64_t k : topk)
+    require_selected(scores, k, expected_positions(scores, k));
 }
 
 /// n - 1, n, n + 1 and the like around interesting numbers of selected scores.
@@ -162,11 +258,9 @@ TEST_CASE("random scores, any k from 1 to beyond n") {
 }
 
 TEST_CASE("no scores and no room") {
-  for (int team_size : team_sizes()) {
-    require_selected({}, 5, team_size, Positions(5, -1));
-    require_selected({1, 2, 3}, 0, team_size, {});
-    require_selected({NaN}, 1, team_size, {0});
-  }
+  require_selected({}, 5, Positions(5, -1));
+  require_selected({1, 2, 3}, 0, {});
+  require_selected({NaN}, 1, {0});
 }
 
 TEST_CASE("n sweeps from k to 2k (vllm 50576)") {
@@ -234,19 +328,12 @@ TEST_CASE("the plateau's choice is the same over 1000 repeats") {
   Positions const expected = expected_positions(scores, 256);
   int const rows = 1000;
   Scores all;
-  for (int r = 0; r < rows; ++r)
+  Positions all_expected;
+  for (int r = 0; r < rows; ++r) {
     all.insert(all.end(), scores.begin(), scores.end());
-  Device<float> const in(all);
-  for (int team_size : team_sizes()) {
-    Device<std::int32_t> const out(Positions(std::size_t(rows) * 256, -77));
-    launch(ViewKernel{in.data(), 600, 256, out.data()}, rows, team_size);
-    Positions const result = out.host();
-    for (std::size_t r = 0; r < std::size_t(rows); ++r) {
-      bool const equal =
-          std::equal(expected.begin(), expected.end(), result.begin() + std::ptrdiff_t(r * 256));
-      REQUIRE(equal);
-    }
+    all_expected.insert(all_expected.end(), expected.begin(), expected.end());
   }
+  require_selected(all, 256, all_expected, rows);
 }
 
 TEST_CASE("rows of -inf (cudnn-frontend 446): an index is always a position") {
@@ -382,13 +469,30 @@ TEST_CASE("rows of one launch do not disturb each other") {
     Positions const best = expected_positions(row, k);
     expected.insert(expected.end(), best.begin(), best.end());
   }
-  Device<float> const in(all);
-  for (int team_size : team_sizes()) {
-    Device<std::int32_t> const out(Positions(expected.size(), -77));
-    launch(ViewKernel{in.data(), n, k, out.data()}, rows, team_size);
-    bool const equal = out.host() == expected;
-    REQUIRE(equal);
-  }
+  require_selected(all, k, expected, rows);
+}
+
+TEST_CASE("arrival orders that make a stream compact as often as can be") {
+  for (std::int64_t k : {1, 5, 100, 512, 700})
+    for (std::size_t n : {511, 512, 513, 1800, 5000}) {
+      Scores ascending, saw, plateau, steps;
+      for (std::size_t i = 0; i < n; ++i) {
+        steps.push_back(std::bit_cast<float>(0x3f800000u + std::uint32_t(i) / 7)); // neighbours
+        ascending.push_back(float(i));
+        saw.push_back(float(i % 613) +
+                      float(i / 613) * 0.5f); // each tooth beats the last by little
+        plateau.push_back(i < n / 2 ? 1.0f
+                                    : float(i % 2) + 1.0f); // equals first, then half of them
+      }
+      Scores late(n, -1.0f); // the winners come last, all equal
+      std::fill(late.end() - std::ptrdiff_t(std::min<std::size_t>(n, std::size_t(k) + 1)),
+                late.end(), 2.0f);
+      Scores nan_first(n, NaN); // the buffer fills with NaN, which everything precedes
+      for (std::size_t i = n / 3; i < n; ++i)
+        nan_first[i] = -inf;
+      for (const Scores& scores : {ascending, saw, plateau, steps, late, nan_first})
+        require_exact(scores, {k});
+    }
 }
 
 TEST_CASE("ten million scores (vllm 46074), and k beyond 2^20") {
@@ -397,13 +501,12 @@ TEST_CASE("ten million scores (vllm 46074), and k beyond 2^20") {
   Positions const winners{0, 325'001, 524'288, 8'388'609, 9'999'999, std::int32_t(n - 1)};
   for (std::int32_t i : winners)
     scores[std::size_t(i)] = std::nextafter(1.0f, 2.0f);
-  int const team_size = team_sizes().back();
-  require_selected(scores, 6, team_size, winners);
+  require_selected(scores, 6, winners);
 
   std::size_t const k = 1'500'001; // the winners and the first of the others
   Positions expected;
   for (std::int32_t i = 0; expected.size() < k - 3; ++i)
     expected.push_back(i);
   expected.insert(expected.end(), winners.end() - 3, winners.end());
-  require_selected(scores, std::int64_t(k), team_size, expected);
+  require_selected(scores, std::int64_t(k), expected);
 }

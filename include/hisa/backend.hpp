@@ -13,38 +13,13 @@
 
 #include <hisa/block_lists.hpp>
 #include <hisa/pool.hpp>
-#include <hisa/score.hpp>
-#include <hisa/select.hpp>
-#include <hisa/workspace.hpp>
+#include <hisa/stream.hpp>
 
 #include <Kokkos_Core.hpp>
 
 #include <type_traits>
 
 HISA_NAMESPACE_BEGIN
-
-namespace detail {
-inline namespace HISA_HOST_ISA {
-
-/// Teams per query, so that a few queries still occupy the whole machine.
-template <class Exec>
-int splits_for(const Exec& exec, std::int64_t queries, std::int64_t work) {
-  constexpr PortablePolicy policy = portable_policy<Exec>();
-  std::int64_t const wanted = 8 * std::int64_t(exec.concurrency()) / policy.team_size;
-  std::int64_t const useful = (work + policy.min_split - 1) / policy.min_split;
-  return static_cast<int>(clamp(queries == 0 ? 1 : wanted / queries, 1, useful < 1 ? 1 : useful));
-}
-
-/// Light-weight: functors travel as kernel arguments, so that a launch never waits for another.
-template <class Exec>
-auto team_policy(const Exec& exec, std::int64_t teams) {
-  return Kokkos::Experimental::require(
-      Kokkos::TeamPolicy<Exec>(exec, static_cast<int>(teams), portable_policy<Exec>().team_size),
-      Kokkos::Experimental::WorkItemProperty::HintLightWeight);
-}
-
-} // namespace HISA_HOST_ISA
-} // namespace detail
 
 inline namespace HISA_HOST_ISA {
 
@@ -71,9 +46,7 @@ struct Portable {
   template <class Exec, class DescentType>
   static void score(const Exec& exec, const DescentType& descent, const GroupWorkspace& workspace) {
     constexpr PortablePolicy policy = portable_policy<Exec>();
-    Kokkos::parallel_for("hisa::score::prepare", detail::team_policy(exec, descent.group.count),
-                         detail::PrepareQueries<typename DescentType::element_type>{
-                             descent.group, workspace.prepared});
+    detail::prepare_queries(exec, descent.group, workspace.prepared);
     int const splits = detail::splits_for(exec, descent.group.count, descent.capacity);
     Kokkos::parallel_for("hisa::score", detail::team_policy(exec, descent.group.count * splits),
                          detail::ScoreCandidates<policy.score, DescentType>{
@@ -85,21 +58,27 @@ struct Portable {
   static void select(const Exec& exec, const DescentType& descent, const Out& out,
                      const GroupWorkspace& workspace) {
     auto policy = detail::team_policy(exec, descent.group.count);
-    std::byte* const scratch = detail::on_host<Exec> ? workspace.strategy_scratch : nullptr;
-    if (!detail::on_host<Exec>)
-      policy.set_scratch_size(0,
-                              Kokkos::PerTeam(static_cast<int>(select_scratch_bytes<Strategy>())));
-    Kokkos::parallel_for("hisa::select", policy,
-                         detail::SelectCandidates<Strategy, DescentType, Out>{
-                             descent, workspace.scores, out, scratch});
+    if (!detail::on_host<Exec>) {
+      std::size_t const bytes = select_scratch_bytes<Strategy>(descent.budget);
+      policy.set_scratch_size(0, Kokkos::PerTeam(static_cast<int>(bytes)));
+    }
+    Kokkos::parallel_for(
+        "hisa::select", policy,
+        detail::SelectCandidates<Strategy, DescentType, Out>{
+            descent, workspace.scores, out,
+            detail::on_host<Exec> ? workspace.strategy_scratch : StrategyScratch{}});
   }
 
-  /// One level: score, then select.
+  /// One level: score, then select; with a streaming strategy both in one kernel.
   template <SelectStrategy Strategy, class Exec, class DescentType, class Out>
   static void descend(const Exec& exec, const DescentType& descent, const Out& out,
                       const GroupWorkspace& workspace) {
-    Backend::score(exec, descent, workspace);
-    Backend::template select<Strategy>(exec, descent, out, workspace);
+    if constexpr (StreamStrategy<Strategy>) {
+      detail::stream<Strategy>(exec, descent, out, workspace);
+    } else {
+      Backend::score(exec, descent, workspace);
+      Backend::template select<Strategy>(exec, descent, out, workspace);
+    }
   }
 
   /// The whole indexer: the levels one after the other, for as many queries at a time as the

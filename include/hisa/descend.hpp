@@ -10,6 +10,7 @@
 #include <hisa/pooling.hpp>
 #include <hisa/tensors.hpp>
 
+#include <cstddef>
 #include <cstdint>
 
 HISA_NAMESPACE_BEGIN
@@ -115,6 +116,14 @@ struct Descent {
 struct ScoreRowsOut {
   float* values = nullptr;
   std::int64_t pitch = 0;
+};
+
+/// Scratch of a strategy in the workspace.
+struct StrategyScratch {
+  std::byte* memory = nullptr; ///< [slots, bytes]
+  std::int64_t bytes = 0;      ///< of a slot, a multiple of 16
+
+  HISA_FUNCTION std::byte* of(std::int64_t slot) const { return memory + slot * bytes; }
 };
 
 /// Where a pooled level's choice goes.

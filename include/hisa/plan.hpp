@@ -136,17 +136,29 @@ private:
   void lay_out() {
     layout_.heads = shape_.heads;
     layout_.head_dim = shape_.head_dim;
-    layout_.strategy_scratch = detail::on_host<Exec> ? detail::padded_scratch<Strategy> : 0;
-    for (int l = 0; l <= levels_.count; ++l)
-      layout_.scores = std::max(layout_.scores, levels_.candidates(l, shape_.max_keys));
+    std::int64_t most = 0; // that a query chooses on one level
+    for (int l = 0; l <= levels_.count; ++l) {
+      std::int64_t const candidates = levels_.candidates(l, shape_.max_keys);
+      std::int64_t const budget = l == levels_.count ? topk_ : levels_.keep[l];
+      most = std::max(most, std::min(candidates, budget));
+      if (!StreamStrategy<Strategy>)
+        layout_.scores = std::max(layout_.scores, candidates);
+    }
     for (int l = 0; l < levels_.count; ++l)
       layout_.kept = std::max(layout_.kept, std::same_as<Source, CallerBlocks>
                                                 ? std::int64_t(levels_.keep[l])
                                                 : levels_.kept(l, shape_.max_keys));
+    if (detail::on_host<Exec> || StreamStrategy<Strategy>)
+      layout_.strategy_scratch = static_cast<std::int64_t>(detail::padded_scratch<Strategy>(most));
+    if constexpr (StreamStrategy<Strategy>) {
+      layout_.stream.piece = detail::stream_piece<Strategy, Exec>();
+      layout_.stream.kept = most;
+    }
     layout_.queries = 1;
     std::size_t const one = layout_.bytes();
     std::int64_t const fitting = static_cast<std::int64_t>(options_.workspace_limit / one);
     layout_.queries = detail::clamp(fitting, 1, shape_.max_queries);
+    layout_.streams = detail::clamp(fitting, 1, portable_policy<Exec>().streams);
   }
 
   template <class Container>

@@ -12,8 +12,8 @@
 
 #include <hisa/descend.hpp>
 #include <hisa/lanes.hpp>
+#include <hisa/launch.hpp>
 #include <hisa/order_key.hpp>
-#include <hisa/tuning.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -190,6 +190,12 @@ struct PrepareQueries {
   }
 };
 
+template <class Exec, ElementType T>
+void prepare_queries(const Exec& exec, const QueryGroup<T>& group, const PreparedQueries& out) {
+  Kokkos::parallel_for("hisa::score::prepare", team_policy(exec, group.count),
+                       PrepareQueries<T>{group, out});
+}
+
 /// Scores the contested candidates of a descent: `splits` teams share a query.
 template <ScorePolicy P, class DescentType>
 struct ScoreCandidates {
@@ -214,13 +220,15 @@ struct ScoreCandidates {
     std::int64_t const first = tiles * split / splits, end = tiles * (split + 1) / splits;
     Kokkos::parallel_for(Kokkos::TeamThreadRange(team, end - first), [&](std::int64_t tile) {
       std::int64_t const position = contest.first + (first + tile) * P.keys;
-      score_tile(visible, candidates, i, position, contest.end);
+      score_tile(visible, candidates, i, position, contest.end,
+                 out.values + i * out.pitch + position);
     });
   }
 
-  /// Scores the positions [position, min(position + P.keys, end)).
+  /// Scores the positions [position, min(position + P.keys, end)) into to[0] ..
   KOKKOS_FUNCTION void score_tile(const Visible& visible, const Candidates& candidates,
-                                  std::int64_t i, std::int64_t position, std::int64_t end) const {
+                                  std::int64_t i, std::int64_t position, std::int64_t end,
+                                  float* to) const {
     std::int64_t const size = descent.rows.block_size();
     std::int64_t level_row[P.keys];
     for (int j = 0; j < P.keys; ++j) // a short tile repeats its last row
@@ -236,9 +244,8 @@ struct ScoreCandidates {
         if (r == 0 || precedes(scores[j], 0, best[j], 0))
           best[j] = scores[j];
     }
-    float* const to = out.values + i * out.pitch;
     for (int j = 0; j < P.keys && position + j < end; ++j)
-      to[position + j] = visible.covers(level_row[j], size) ? best[j] : minus_infinity;
+      to[j] = visible.covers(level_row[j], size) ? best[j] : minus_infinity;
   }
 
   /// The key row, or the query's first head in its place where the block is not wholly visible: the

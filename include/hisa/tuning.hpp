@@ -25,6 +25,7 @@ struct PortablePolicy {
   ScorePolicy score;
   int team_size;          ///< threads that share a query's work in one team
   std::int64_t min_split; ///< candidates of a query that are worth a team of their own
+  int streams;            ///< teams that the workspace of a streaming plan has room for at least
 };
 
 namespace detail {
@@ -45,19 +46,23 @@ constexpr PortablePolicy portable_policy() {
   if constexpr (!detail::on_host<Exec>)
     return {.score = {.lanes = 1, .keys = 1, .groups = 1, .staged = false},
             .team_size = 128,
-            .min_split = 1024};
+            .min_split = 1024,
+            .streams = 256};
   else if constexpr (detail::host_lanes == 16)
     return {.score = {.lanes = 16, .keys = 6, .groups = 4, .staged = true},
             .team_size = 1,
-            .min_split = 256};
+            .min_split = 256,
+            .streams = 32};
   else if constexpr (detail::host_lanes == 8)
     return {.score = {.lanes = 8, .keys = 6, .groups = 1, .staged = true},
             .team_size = 1,
-            .min_split = 256};
+            .min_split = 256,
+            .streams = 32};
   else
     return {.score = {.lanes = 4, .keys = 2, .groups = 1, .staged = true},
             .team_size = 1,
-            .min_split = 256};
+            .min_split = 256,
+            .streams = 32};
 }
 
 } // namespace HISA_HOST_ISA

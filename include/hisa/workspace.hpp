@@ -11,24 +11,37 @@
 
 HISA_NAMESPACE_BEGIN
 
+/// What the teams of a streaming descent own, one slot each.
+struct StreamSlots {
+  std::int64_t count = 0;
+  float* pieces = nullptr;           ///< [count, piece] scores on their way to the strategy
+  std::int64_t piece = 0;            ///< scores
+  float* best_scores = nullptr;      ///< [count, kept] what each team's share of a query leaves
+  std::int32_t* positions = nullptr; ///< [count, kept]
+  std::int64_t kept = 0;             ///< the largest budget
+};
+
 /// The parts of the workspace that the steps of a group share.
 struct GroupWorkspace {
   detail::PreparedQueries prepared;
   ScoreRowsOut scores;
   KeptLists lists[2]; ///< kept blocks of alternating levels
-  std::byte* strategy_scratch = nullptr;
+  StrategyScratch strategy_scratch;
+  StreamSlots stream; ///< of a plan that streams; it has no scores
 };
 
 namespace detail {
 
-/// The sizes that a workspace is laid out from, all per query of a group but `queries`.
+/// The sizes that a workspace is laid out from, all per query of a group but the first.
 struct WorkspaceLayout {
   std::int64_t queries = 0; ///< of a group
   int heads = 0;
   int head_dim = 0;
-  std::int64_t scores = 0;          ///< candidates of the widest level
-  std::int64_t kept = 0;            ///< blocks of the longest kept list
-  std::size_t strategy_scratch = 0; ///< bytes
+  std::int64_t scores = 0;           ///< candidates of the widest level
+  std::int64_t kept = 0;             ///< blocks of the longest kept list
+  std::int64_t strategy_scratch = 0; ///< bytes
+  std::int64_t streams = 0;          ///< slots of a streaming plan where there are fewer queries
+  StreamSlots stream;                ///< sizes of a slot
 
   /// Bytes of the workspace; exact.
   std::size_t bytes() const {
@@ -60,8 +73,16 @@ private:
       list.counts = carver.take<std::int32_t>(queries, 1);
       list.pitch = kept;
     }
-    w.strategy_scratch =
-        carver.take<std::byte>(queries, static_cast<std::int64_t>(strategy_scratch));
+    bool const streaming = stream.piece > 0;
+    std::int64_t const slots = streaming && streams > queries ? streams : queries;
+    w.strategy_scratch = {carver.take<std::byte>(slots, strategy_scratch), strategy_scratch};
+    if (streaming) {
+      w.stream = stream;
+      w.stream.count = slots;
+      w.stream.pieces = carver.take<float>(slots, stream.piece);
+      w.stream.best_scores = carver.take<float>(slots, stream.kept);
+      w.stream.positions = carver.take<std::int32_t>(slots, stream.kept);
+    }
     return w;
   }
 };

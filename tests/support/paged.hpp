@@ -105,6 +105,7 @@ struct PagedProblem {
     return pooled;
   }
 
+  template <class Strategy = hisa::RadixSelect>
   hisa::reference::Result run(const Setting& setting) const {
     std::vector<std::byte> const bytes = pages();
     Problem<T> const queries = all_queries();
@@ -118,9 +119,10 @@ struct PagedProblem {
       levels.emplace_back(pool(bytes, size));
     for (const auto& level : levels)
       views.push_back(level.view);
-    return run_on_device(Exec(), setting, hisa::Queries<T>{q.data(), w.data(), queries.M, H, D},
-                         keys(cache.data(), page_table.data()), views,
-                         hisa::Lengths{sequence_lengths.data(), batch, next_n, form});
+    return run_on_device<hisa::MeanPool, Strategy>(
+        Exec(), setting, hisa::Queries<T>{q.data(), w.data(), queries.M, H, D},
+        keys(cache.data(), page_table.data()), views,
+        hisa::Lengths{sequence_lengths.data(), batch, next_n, form});
   }
 
   hisa::reference::Result run_reference(const Setting& setting) const {
