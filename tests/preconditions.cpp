@@ -49,14 +49,14 @@ std::string plan_refusal_of(const std::string& rest) {
 }
 
 /// The arguments of any call of a plan, valid until a test changes one.
-template <class KeysT>
+template <class KeysT, class Visibility>
 struct Arguments {
   using T = typename KeysT::element_type;
   hisa::Queries<T> queries;
   KeysT keys;
   std::array<hisa::PooledKeys<const T>, 2> pooled;
   hisa::BlockLists lists;
-  typename KeysT::visibility_type visibility;
+  Visibility visibility;
   hisa::Selection out;
   hisa::WorkspaceSpan workspace;
 };
@@ -83,20 +83,20 @@ struct Contiguous {
   decltype(hisa::make_plan<Levels<32>, hisa::CallerBlocks>(exec, shape(), {})) refine =
       hisa::make_plan<Levels<32>, hisa::CallerBlocks>(exec, shape(), {.keep = {5}, .topk = topk});
 
-  Arguments<KeysT> arguments() const {
+  Arguments<KeysT, hisa::Ranges> arguments() const {
     return {device.queries, device.keys, {coarse.view, fine.view}, {lists.data(), 5},
             device.ranges,  out.view(),  {memory.data(), 1 << 20}};
   }
-  void call_flat(const Arguments<KeysT>& a) const {
+  void call_flat(const Arguments<KeysT, hisa::Ranges>& a) const {
     flat(exec, a.queries, a.keys, a.visibility, a.out, a.workspace);
   }
-  void call_one(const Arguments<KeysT>& a) const {
+  void call_one(const Arguments<KeysT, hisa::Ranges>& a) const {
     one(exec, a.queries, a.keys, a.pooled[0], a.visibility, a.out, a.workspace);
   }
-  void call_two(const Arguments<KeysT>& a) const {
+  void call_two(const Arguments<KeysT, hisa::Ranges>& a) const {
     two(exec, a.queries, a.keys, a.pooled, a.visibility, a.out, a.workspace);
   }
-  void call_refine(const Arguments<KeysT>& a) const {
+  void call_refine(const Arguments<KeysT, hisa::Ranges>& a) const {
     refine(exec, a.queries, a.keys, a.lists, a.visibility, a.out, a.workspace);
   }
   void require_untouched() const {
@@ -139,7 +139,7 @@ struct Paged {
       hisa::make_plan<Levels<32, 8>, MeanPool, hisa::RadixSelect, KeysT>(
           exec, shape(6, 80), {.keep = {2, 4}, .topk = topk});
 
-  Arguments<KeysT> arguments() const {
+  Arguments<KeysT, hisa::Lengths> arguments() const {
     return {{q.data(), w.data(), 6, 3, 8},
             p.keys(cache.data(), table.data()),
             {coarse.view, fine.view},
@@ -148,7 +148,7 @@ struct Paged {
             out.view(),
             {memory.data(), 1 << 20}};
   }
-  void call(const Arguments<KeysT>& a) const {
+  void call(const Arguments<KeysT, hisa::Lengths>& a) const {
     plan(exec, a.queries, a.keys, a.pooled, a.visibility, a.out, a.workspace);
   }
   template <class Change>
@@ -477,6 +477,39 @@ TEST_CASE("misaligned values are refused by every entry") {
   CHECK(pools(odd) == "hisa::pool_rebuild: pooled." + rest);
 }
 
+TEST_CASE("ragged calls that do not fit the pages, and rows beyond the call, are refused") {
+  Paged const c;
+  auto const a = c.arguments();
+  hisa::Ragged const good{c.zeros.data(), c.lengths.data(), 3};
+  std::size_t const bytes = hisa::score_workspace_bytes(3, 8, 1);
+  Device<std::uint64_t> const memory = make_workspace(bytes);
+  Device<float> const logits(std::vector<float>(6 * 80, -77.0f));
+  auto const refuse = [&](const std::string& rest, const hisa::Ragged& ragged,
+                          const hisa::QueryRows& rows = {}) {
+    CHECK(refusal([&] {
+            c.plan(c.exec, a.queries, a.keys, a.pooled, ragged, a.out, a.workspace, rows);
+          }) == "hisa::Plan: " + rest);
+    CHECK(refusal([&] {
+            hisa::score(c.exec, a.queries, a.keys, ragged, {logits.data(), 80}, span(memory, bytes),
+                        rows);
+          }) == "hisa::score: " + rest);
+    REQUIRE(c.out.indices.host() == std::vector<std::int32_t>(6 * Paged::topk, -77));
+    REQUIRE(logits.host() == std::vector<float>(6 * 80, -77.0f));
+  };
+  auto bad = good;
+  bad.batch = 2;
+  refuse("ragged.batch is 2, expected 3, the rows of the page table", bad);
+  bad = good, bad.row_seq = nullptr;
+  refuse("ragged.row_seq is null, expected a pointer to data", bad);
+  bad = good, bad.row_visible = nullptr;
+  refuse("ragged.row_visible is null, expected a pointer to data", bad);
+  refuse("rows.first is -1, expected 0 .. 6", good, {-1, 2});
+  refuse("rows.first is 7, expected 0 .. 6", good, {7, 7});
+  refuse("rows.end is 1, expected 2 .. 6", good, {2, 1});
+  refuse("rows.end is 7, expected 2 .. 6", good, {2, 7});
+  refuse("rows.end is -2, expected 0 .. 6", good, {0, -2});
+}
+
 TEST_CASE("a plan refuses lengths and pooled buffers that do not fit the pages") {
   Paged const c;
   c.refuse("hisa::Plan: lengths.next_n is 0, expected at least 1",
@@ -633,7 +666,7 @@ TEST_CASE("a call without queries is legal, needs no pointer and launches nothin
     Recording const seen = record(call);
     CHECK(seen.nothing());
   };
-  Arguments<Contiguous::KeysT> empty;
+  Arguments<Contiguous::KeysT, hisa::Ranges> empty;
   empty.queries = {nullptr, nullptr, 0, 3, 8};
   empty.keys.head_dim = 8;
   nothing([&] { c.call_flat(empty); });
@@ -651,7 +684,7 @@ TEST_CASE("a call without queries is legal, needs no pointer and launches nothin
     hisa::pool_rebuild<MeanPool>(c.exec, empty.keys, pooled, {});
   });
   Paged const paged;
-  Arguments<Paged::KeysT> no_batch;
+  Arguments<Paged::KeysT, hisa::Lengths> no_batch;
   no_batch.queries = {nullptr, nullptr, 0, 3, 8};
   no_batch.keys.page_size = 16, no_batch.keys.head_dim = 8;
   nothing([&] { paged.call(no_batch); });

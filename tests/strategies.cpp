@@ -112,7 +112,7 @@ TEST_CASE("streams of scores that arrive in the worst order, in one share and in
 TEST_CASE("several teams share a query of a streaming plan, and merge") {
   auto const p = Problem<e4m3fn>::random(202, 2, 6000, 8, 32);
   DeviceProblem<e4m3fn> const device(p);
-  hisa::Shape<> const shape{.max_queries = 64, .max_keys = 6000, .heads = 8, .head_dim = 32};
+  hisa::Shape<> const shape{.max_queries = 2, .max_keys = 6000, .heads = 8, .head_dim = 32};
   auto const plan = hisa::make_plan<Levels<>, MeanPool, StreamSelect>(Exec(), shape, {.topk = 100});
   auto const memory = make_workspace(plan.workspace_bytes());
   DeviceSelection const out(2, 100);

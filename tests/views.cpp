@@ -247,6 +247,28 @@ TEST_CASE("views whose extents do not agree are refused with a sentence") {
         "hisa::make_pooled_keys: scales.extent(1) is 2, expected 1");
 }
 
+TEST_CASE("ranges and ragged rows from Views") {
+  using Kokkos::View;
+  View<std::int32_t*> const ks("ks", 5), ke("ke", 5), anchor("anchor", 5), four("four", 4);
+  auto const ranges = hisa::make_ranges(ks, ke);
+  CHECK((ranges.ks == ks.data() && ranges.ke == ke.data() && ranges.anchor == nullptr));
+  auto const anchored = hisa::make_ranges(View<const std::int32_t*>(ks), ke, anchor);
+  CHECK((anchored.ks == ks.data() && anchored.ke == ke.data() && anchored.anchor == anchor.data()));
+  auto const ragged = hisa::make_ragged(ks, ke, 7);
+  CHECK((ragged.row_seq == ks.data() && ragged.row_visible == ke.data() && ragged.batch == 7));
+  CHECK(refusal([&] { (void)hisa::make_ranges(ks, four); }) ==
+        "hisa::make_ranges: ke.extent(0) is 4, expected 5");
+  CHECK(refusal([&] { (void)hisa::make_ranges(ks, ke, four); }) ==
+        "hisa::make_ranges: anchor.extent(0) is 4, expected 5");
+  CHECK(refusal([&] { (void)hisa::make_ragged(ks, four, 7); }) ==
+        "hisa::make_ragged: row_visible.extent(0) is 4, expected 5");
+  View<std::int32_t**, Kokkos::LayoutRight> const pairs("pairs", 5, 2);
+  auto const column = Kokkos::subview(pairs, Kokkos::ALL, 1);
+  CHECK(refusal([&] { (void)hisa::make_ragged(column, ke, 7); }) ==
+        "hisa::make_ragged: row_seq is strided by 2 in dimension 0, expected row-major and packed "
+        "(stride 1)");
+}
+
 #if HISA_TEST_MDSPAN
 
 TEST_CASE(

@@ -86,7 +86,7 @@ struct Portable {
   /// @tparam Call  detail::IndexCall (hisa/index.hpp), which knows the levels of this call
   template <SelectStrategy Strategy, class Exec, class Call>
   static void index(const Exec& exec, const Call& call) {
-    for (std::int64_t first = 0; first < call.queries.count; first += call.group_size)
+    for (std::int64_t first = call.rows.first; first < call.rows.end; first += call.group_size)
       call.template descend_levels<Backend, Strategy>(exec, first);
   }
 };

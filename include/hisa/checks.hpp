@@ -177,6 +177,25 @@ void check_visibility(const char* function, const Keys& keys, const Lengths& len
   require_array(lengths.lengths, function, "lengths.lengths");
 }
 
+template <class Keys>
+void check_visibility(const char* function, const Keys& keys, const Ragged& ragged, std::int64_t) {
+  require(ragged.batch == keys.batch, function, "ragged.batch", ragged.batch,
+          exactly(keys.batch) + ", the rows of the page table");
+  require_array(ragged.row_seq, function, "ragged.row_seq");
+  require_array(ragged.row_visible, function, "ragged.row_visible");
+}
+
+/// The rows with their end in place of -1.
+inline QueryRows checked_rows(const char* function, QueryRows rows, std::int64_t queries) {
+  if (rows.end == -1)
+    rows.end = queries;
+  require(rows.first >= 0 && rows.first <= queries, function, "rows.first", rows.first,
+          "0 .. " + std::to_string(queries));
+  require(rows.end >= rows.first && rows.end <= queries, function, "rows.end", rows.end,
+          std::to_string(rows.first) + " .. " + std::to_string(queries));
+  return rows;
+}
+
 inline void check_selection(const char* function, const Selection& out) {
   require_array(out.indices, function, "out.indices");
   require_optional_array(out.scores, function, "out.scores");

@@ -75,7 +75,7 @@ struct QueryGroup {
 /// One level of the hierarchy as work for a group of queries.
 ///
 /// @tparam Rows        TokenRows or BlockRows
-/// @tparam Visibility  Ranges or Lengths
+/// @tparam Visibility  Ranges, Lengths or Ragged
 template <class Rows, class Visibility>
 struct Descent {
   using rows_type = Rows;

@@ -12,11 +12,11 @@ HISA_NAMESPACE_BEGIN
 namespace detail {
 
 /// One call. Everything in it has been checked.
-/// @tparam Source  a RowRule, with pooled levels, or CallerBlocks, with a block list
-template <class Keys, CandidateSource Source>
+/// @tparam Visibility  Ranges, Lengths or Ragged
+/// @tparam Source      a RowRule, with pooled levels, or CallerBlocks, with a block list
+template <class Keys, class Visibility, CandidateSource Source>
 struct IndexCall {
   using T = typename Keys::element_type;
-  using Visibility = typename Keys::visibility_type;
 
   Queries<T> queries;
   Keys keys;
@@ -27,6 +27,7 @@ struct IndexCall {
   LevelTable levels;
   std::int64_t topk = 0;
   IndexBase index_base = IndexBase::relative;
+  QueryRows rows;              ///< the queries to work on; `end` is given
   std::int64_t max_keys = 0;   ///< keys that a query may see
   std::int64_t group_size = 0; ///< queries that the workspace holds
   WorkspaceLayout layout;
@@ -36,7 +37,7 @@ struct IndexCall {
   template <class Backend, SelectStrategy Strategy, class Exec>
   void descend_levels(const Exec& exec, std::int64_t first) const {
     GroupWorkspace const space = layout.divide(workspace);
-    QueryGroup<T> const group{queries, first, std::min(group_size, queries.count - first)};
+    QueryGroup<T> const group{queries, first, std::min(group_size, rows.end - first)};
     KeptLists kept; // all
     for (int l = 0; l < levels.count; ++l) {
       KeptLists next = space.lists[l % 2];

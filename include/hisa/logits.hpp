@@ -37,15 +37,16 @@ inline std::size_t score_workspace_bytes(int heads, int head_dim, std::int64_t q
 /// Writes the scores of all visible keys, by the same formula and to the same bits as the indexers.
 /// Asynchronous on `exec`. O(M H D L).
 /// @param queries     [M, H, D] and weights [M, H]
-/// @param visibility  Ranges with contiguous keys, Lengths with paged keys
+/// @param visibility  Ranges with contiguous keys, Lengths or Ragged with paged keys
 /// @param out         [M, row_stride] fp32
 /// @param workspace   at least score_workspace_bytes(H, D, 1), 16-byte aligned
+/// @param rows        the queries to score; all of them by default
 /// @tparam Backend  void: the execution space's own
 /// @throws precondition_error before anything is launched
-template <class Backend = void, class Exec, class T, class Keys>
+template <class Backend = void, class Exec, class T, class Keys, VisibilityOf<Keys> Visibility>
 void score(const Exec& exec, const Queries<T>& queries, const Keys& keys,
-           const typename Keys::visibility_type& visibility, const Logits& out,
-           const WorkspaceSpan& workspace) {
+           const Visibility& visibility, const Logits& out, const WorkspaceSpan& workspace,
+           const QueryRows& rows = {}) {
   static_assert(std::same_as<T, typename Keys::element_type>,
                 "hisa::score: queries and keys must have one element type");
   constexpr const char* function = "score";
@@ -57,6 +58,7 @@ void score(const Exec& exec, const Queries<T>& queries, const Keys& keys,
                   "queries.head_dim", queries.head_dim, extents);
   detail::check_queries(function, queries, largest, queries.heads, queries.head_dim);
   detail::check_keys(function, keys, largest, queries.head_dim);
+  auto const [begin, end] = detail::checked_rows(function, rows, queries.count);
   if (queries.count == 0)
     return;
   detail::check_visibility(function, keys, visibility, queries.count);
@@ -67,7 +69,7 @@ void score(const Exec& exec, const Queries<T>& queries, const Keys& keys,
                           score_workspace_bytes(queries.heads, queries.head_dim, 1));
 
   auto layout = detail::score_layout(queries.heads, queries.head_dim, 1);
-  while (layout.queries < queries.count) { // the largest power of two that fits
+  while (layout.queries < end - begin) { // the largest power of two that fits
     layout.queries *= 2;
     if (layout.bytes() > workspace.bytes) {
       layout.queries /= 2;
@@ -75,9 +77,9 @@ void score(const Exec& exec, const Queries<T>& queries, const Keys& keys,
     }
   }
   GroupWorkspace space = layout.divide(workspace.data);
-  for (std::int64_t first = 0; first < queries.count; first += layout.queries) {
-    Descent<TokenRows<Keys>, typename Keys::visibility_type> descent;
-    descent.group = {queries, first, std::min(layout.queries, queries.count - first)};
+  for (std::int64_t first = begin; first < end; first += layout.queries) {
+    Descent<TokenRows<Keys>, Visibility> descent;
+    descent.group = {queries, first, std::min(layout.queries, end - first)};
     descent.visibility = visibility;
     descent.max_keys = keys.capacity();
     descent.rows = {keys};

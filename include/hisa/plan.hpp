@@ -33,8 +33,7 @@ class Plan {
                 "hisa::Plan: CallerBlocks takes exactly one level, the block size of the lists");
 
 public:
-  using element_type = typename Keys::element_type;       ///< of queries, keys and pooled keys
-  using visibility_type = typename Keys::visibility_type; ///< Ranges or Lengths
+  using element_type = typename Keys::element_type;   ///< of queries, keys and pooled keys
   using pooled_type = PooledKeys<const element_type>; ///< one level's rows, as a call reads them
   using backend_type = Backend;                       ///< what runs the steps
 
@@ -61,11 +60,11 @@ public:
   template <class QueriesT, class KeysT, class VisibilityT>
   void operator()(const Exec& exec, const QueriesT& queries, const KeysT& keys,
                   const VisibilityT& visibility, const Selection& out,
-                  const WorkspaceSpan& workspace) const {
+                  const WorkspaceSpan& workspace, const QueryRows& rows = {}) const {
     static_assert(
         LevelsT::count == 0,
         "hisa::Plan: a plan with levels takes pooled keys (or block lists) after the keys");
-    run(exec, queries, keys, std::array<pooled_type, 0>{}, {}, visibility, out, workspace);
+    run(exec, queries, keys, std::array<pooled_type, 0>{}, {}, visibility, out, workspace, rows);
   }
 
   /// Selects the top k tokens of each query. Asynchronous on `exec`; all data are device memory and
@@ -76,27 +75,30 @@ public:
   /// @param keys        at most shape.max_keys tokens in the buffer or in a sequence
   /// @param blocks      PooledKeys of the one level, a std::array of them (coarse to fine), or
   ///                    BlockLists for a plan of CallerBlocks
-  /// @param visibility  Ranges with contiguous keys, Lengths with paged keys
+  /// @param visibility  Ranges with contiguous keys, Lengths or Ragged with paged keys
   /// @param out         indices [M, topk], optional scores [M, topk] and counts [M]
   /// @param workspace   workspace_bytes() bytes, 16-byte aligned, this call's alone until it is
   /// done
+  /// @param rows        the queries to work on; all of them by default
   /// @throws precondition_error before anything is launched
   /// Complexity: O(M H D n) for n scored rows a query, and O(n) a query for the selection.
   template <class QueriesT, class KeysT, class Blocks, class VisibilityT>
   void operator()(const Exec& exec, const QueriesT& queries, const KeysT& keys,
                   const Blocks& blocks, const VisibilityT& visibility, const Selection& out,
-                  const WorkspaceSpan& workspace) const {
+                  const WorkspaceSpan& workspace, const QueryRows& rows = {}) const {
     constexpr bool lists = std::same_as<Blocks, BlockLists>;
     static_assert(
         lists == std::same_as<Source, CallerBlocks>,
         "hisa::Plan: BlockLists go with a plan of CallerBlocks, pooled keys with a plan of "
         "a pooling rule");
     if constexpr (lists)
-      run(exec, queries, keys, std::array<pooled_type, 0>{}, blocks, visibility, out, workspace);
+      run(exec, queries, keys, std::array<pooled_type, 0>{}, blocks, visibility, out, workspace,
+          rows);
     else if constexpr (std::convertible_to<Blocks, pooled_type>)
-      run(exec, queries, keys, std::array<pooled_type, 1>{blocks}, {}, visibility, out, workspace);
+      run(exec, queries, keys, std::array<pooled_type, 1>{blocks}, {}, visibility, out, workspace,
+          rows);
     else
-      run(exec, queries, keys, as_array(blocks), {}, visibility, out, workspace);
+      run(exec, queries, keys, as_array(blocks), {}, visibility, out, workspace, rows);
   }
 
 private:
@@ -175,21 +177,23 @@ private:
   template <class QueriesT, class KeysT, class VisibilityT, std::size_t N>
   void run(const Exec& exec, const QueriesT& queries, const KeysT& keys,
            const std::array<pooled_type, N>& pooled, const BlockLists& lists,
-           const VisibilityT& visibility, const Selection& out,
-           const WorkspaceSpan& workspace) const {
+           const VisibilityT& visibility, const Selection& out, const WorkspaceSpan& workspace,
+           const QueryRows& rows) const {
     static_assert(std::same_as<KeysT, Keys>,
                   "hisa::Plan: the keys are not of the type that the plan was made for");
     static_assert(std::same_as<QueriesT, Queries<element_type>>,
                   "hisa::Plan: queries and keys must have the plan's element type");
-    static_assert(std::same_as<VisibilityT, visibility_type>,
-                  "hisa::Plan: contiguous keys take Ranges, paged keys take Lengths");
+    static_assert(VisibilityOf<VisibilityT, Keys>,
+                  "hisa::Plan: contiguous keys take Ranges, paged keys take Lengths or Ragged");
     static_assert(std::same_as<Source, CallerBlocks> || N == LevelsT::count,
                   "hisa::Plan: pass one PooledKeys per level, coarse to fine");
     check_call(queries, keys, pooled, lists, visibility, out, workspace);
+    QueryRows const checked = detail::checked_rows("Plan", rows, queries.count);
     if (queries.count == 0)
       return;
-    detail::IndexCall<Keys, Source> call;
+    detail::IndexCall<Keys, VisibilityT, Source> call;
     call.queries = queries;
+    call.rows = checked;
     call.keys = keys;
     call.visibility = visibility;
     std::copy(pooled.begin(), pooled.end(), call.pooled);
@@ -205,10 +209,10 @@ private:
     Backend::template index<Strategy>(exec, call);
   }
 
-  template <std::size_t N>
+  template <class VisibilityT, std::size_t N>
   void check_call(const Queries<element_type>& queries, const Keys& keys,
                   const std::array<pooled_type, N>& pooled, const BlockLists& lists,
-                  const visibility_type& visibility, const Selection& out,
+                  const VisibilityT& visibility, const Selection& out,
                   const WorkspaceSpan& workspace) const {
     constexpr const char* function = "Plan";
     detail::check_queries(function, queries, shape_.max_queries, shape_.heads, shape_.head_dim);

@@ -219,10 +219,11 @@ void keep_row(const Keys& keys, const Visible& visible, const std::vector<LevelS
 
 /// Hierarchical: keep_row for every query, by the formula's own scores. No levels: the flat
 /// indexer.
-template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type>
+template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type,
+          VisibilityOf<Keys> Visibility>
 Result hierarchical(const Queries<T>& queries, const Keys& keys,
-                    const std::vector<Level<T>>& levels,
-                    const typename Keys::visibility_type& visibility, const Choice& choice) {
+                    const std::vector<Level<T>>& levels, const Visibility& visibility,
+                    const Choice& choice) {
   Result result;
   result.topk = choice.topk;
   std::vector<LevelSize> sizes;
@@ -242,16 +243,17 @@ Result hierarchical(const Queries<T>& queries, const Keys& keys,
 }
 
 /// Flat: score every visible key, keep the top k.
-template <class Keys, ElementType T = typename Keys::element_type>
-Result flat(const Queries<T>& queries, const Keys& keys,
-            const typename Keys::visibility_type& visibility, const Choice& choice) {
+template <class Keys, ElementType T = typename Keys::element_type, VisibilityOf<Keys> Visibility>
+Result flat(const Queries<T>& queries, const Keys& keys, const Visibility& visibility,
+            const Choice& choice) {
   return hierarchical(queries, keys, std::vector<Level<T>>{}, visibility, choice);
 }
 
 /// Block-sparse: all visible tokens of the best topk / B blocks. Needs B | topk, refuses `extra`.
-template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type>
+template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type,
+          VisibilityOf<Keys> Visibility>
 Result block_sparse(const Queries<T>& queries, const Keys& keys, const PooledKeys<const T>& pooled,
-                    const typename Keys::visibility_type& visibility, const Choice& choice) {
+                    const Visibility& visibility, const Choice& choice) {
   constexpr const char* function = "reference::block_sparse";
   detail::require(choice.topk % pooled.block_size == 0, function, "topk", choice.topk,
                   "a multiple of the block size");
@@ -262,9 +264,9 @@ Result block_sparse(const Queries<T>& queries, const Keys& keys, const PooledKey
 }
 
 /// Refine: keep the best tokens of the caller's blocks of `block_size` tokens.
-template <class Keys, ElementType T = typename Keys::element_type>
+template <class Keys, ElementType T = typename Keys::element_type, VisibilityOf<Keys> Visibility>
 Result refine(const Queries<T>& queries, const Keys& keys, const BlockLists& lists, int block_size,
-              const typename Keys::visibility_type& visibility, const Choice& choice) {
+              const Visibility& visibility, const Choice& choice) {
   Result result;
   result.topk = choice.topk;
   for (std::int64_t t = 0; t < queries.count; ++t) {

@@ -7,6 +7,7 @@
 #include <hisa/units.hpp>
 #include <hisa/visibility.hpp>
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -24,6 +25,19 @@ struct Queries {
   int head_dim = 0;               ///< D
 };
 
+/// The queries of a call that are worked on, all by default: a tensor-parallel rank passes the
+/// whole call's tensors and its part. The rows of other queries are not read, nor is their output
+/// written.
+struct QueryRows {
+  std::int64_t first = 0; ///< first row
+  std::int64_t end = -1;  ///< one past the last row; -1: M
+
+  /// The part of `rank`, of `ranks`, in a call of `queries`: sizes differ by one at most.
+  HISA_FUNCTION static constexpr QueryRows of_rank(int rank, int ranks, std::int64_t queries) {
+    return {queries * rank / ranks, queries * (rank + 1) / ranks};
+  }
+};
+
 /// One key: its values and the scale that multiplies its score.
 template <ElementType T>
 struct KeyRow {
@@ -35,7 +49,8 @@ struct KeyRow {
 template <ElementType T>
 struct ContiguousKeys {
   using element_type = T;
-  using visibility_type = Ranges;
+  template <class Visibility>
+  static constexpr bool takes = std::same_as<Visibility, Ranges>;
   static constexpr const char* storage = "contiguous";
 
   const T* values = nullptr;     ///< [count, head_dim], rows `row_stride` elements apart
@@ -60,7 +75,9 @@ struct ContiguousKeys {
 template <ElementType T>
 struct PagedKeys {
   using element_type = T;
-  using visibility_type = Lengths;
+  template <class Visibility>
+  static constexpr bool takes =
+      std::same_as<Visibility, Lengths> || std::same_as<Visibility, Ragged>;
   static constexpr const char* storage = "paged";
 
   const std::byte* pages = nullptr;         ///< [page_count] pages, `page_stride` bytes apart
@@ -105,6 +122,10 @@ struct PagedKeys {
     return row;
   }
 };
+
+/// What can say which keys of a source a query sees.
+template <class Visibility, class Keys>
+concept VisibilityOf = Keys::template takes<Visibility>;
 
 /// The pooled rows of one level: `R` rows of `head_dim` values for each complete block of
 /// `block_size` tokens, R being the pooling rule's `rows`. `T` may be const.

@@ -140,4 +140,46 @@ auto make_pooled_keys(const Values& values, const Scales& scales, int block_size
   return pooled;
 }
 
+namespace detail {
+
+/// A rank-1 tensor of 32-bit integers, packed, as what a call reads.
+template <class Tensor>
+const std::int32_t* integers_of(const char* function, const char* argument, const Tensor& tensor) {
+  static_assert(rank_of<Tensor>() == 1 && std::is_same_v<element_of<Tensor>, std::int32_t>,
+                "hisa: rows of a call are described by rank-1 tensors of std::int32_t");
+  require_packed(function, argument, tensor);
+  return data_of(tensor);
+}
+
+} // namespace detail
+
+/// Ranges from tensors [M].
+/// @throws precondition_error unless both are packed and agree
+template <class Begin, class End>
+Ranges make_ranges(const Begin& ks, const End& ke) {
+  detail::require_extent("make_ranges", "ke.extent(0)", ke, 0, detail::extent_of(ks, 0));
+  return {detail::integers_of("make_ranges", "ks", ks),
+          detail::integers_of("make_ranges", "ke", ke)};
+}
+
+/// The same with the starts of the block grids [M].
+template <class Begin, class End, class Anchor>
+Ranges make_ranges(const Begin& ks, const End& ke, const Anchor& anchor) {
+  Ranges ranges = make_ranges(ks, ke);
+  detail::require_extent("make_ranges", "anchor.extent(0)", anchor, 0, detail::extent_of(ks, 0));
+  ranges.anchor = detail::integers_of("make_ranges", "anchor", anchor);
+  return ranges;
+}
+
+/// Ragged from tensors [M] and the rows of the page table.
+/// @throws precondition_error unless both are packed and agree
+template <class Sequence, class Count>
+Ragged make_ragged(const Sequence& row_seq, const Count& row_visible, std::int64_t batch) {
+  constexpr const char* function = "make_ragged";
+  detail::require_extent(function, "row_visible.extent(0)", row_visible, 0,
+                         detail::extent_of(row_seq, 0));
+  return {detail::integers_of(function, "row_seq", row_seq),
+          detail::integers_of(function, "row_visible", row_visible), batch};
+}
+
 HISA_NAMESPACE_END

@@ -88,4 +88,25 @@ struct Lengths {
   }
 };
 
+/// Any mix of queries over paged keys, each with its own sequence and length: chunked prefill
+/// beside decode. Queries of a sequence may come in any number and order. The block grid starts at
+/// the sequence's first key.
+struct Ragged {
+  /// [M] each query's row of the page table. One that is out of range sees nothing: -1 pads a call.
+  const std::int32_t* row_seq = nullptr;
+  const std::int32_t* row_visible = nullptr; ///< [M] keys that each query sees
+  std::int64_t batch = 0;                    ///< sequences: rows of the page table
+
+  /// The visible range of query t in a sequence that can hold `keys` keys.
+  HISA_FUNCTION constexpr Visible visible(std::int64_t t, std::int64_t keys) const {
+    Visible v;
+    v.query = t;
+    if (row_seq[t] < 0 || row_seq[t] >= batch)
+      return v;
+    v.sequence = row_seq[t];
+    v.end = detail::clamp(row_visible[t], 0, keys);
+    return v;
+  }
+};
+
 HISA_NAMESPACE_END

@@ -19,6 +19,7 @@ struct Given {
   hisa::BlockLists lists;
   hisa::Ranges ranges;
   hisa::Lengths lengths;
+  hisa::Ragged ragged;
   hisa::Sequences sequences;
   hisa::Logits logits;
   hisa::Selection out;

@@ -187,10 +187,10 @@ struct Setting {
 
 /// Runs a plan of dynamic levels on tensors that are on the device already.
 template <class Rule, class Strategy, int Levels, class T, class Keys, class Visibility>
-hisa::reference::Result run_levels(const Exec& exec, const Setting& setting,
-                                   const hisa::Queries<T>& queries, const Keys& keys,
-                                   const std::vector<hisa::PooledKeys<const T>>& pooled,
-                                   const Visibility& visibility, bool with_scores) {
+hisa::reference::Result
+run_levels(const Exec& exec, const Setting& setting, const hisa::Queries<T>& queries,
+           const Keys& keys, const std::vector<hisa::PooledKeys<const T>>& pooled,
+           const Visibility& visibility, bool with_scores, const hisa::QueryRows& rows) {
   using hisa::dynamic;
   using LevelsT = std::conditional_t<
       Levels == 0, hisa::Levels<>,
@@ -207,11 +207,11 @@ hisa::reference::Result run_levels(const Exec& exec, const Setting& setting,
   DeviceSelection out(queries.count, setting.topk);
   auto const ws = span(workspace, plan.workspace_bytes());
   if constexpr (Levels == 0) {
-    plan(exec, queries, keys, visibility, out.view(with_scores), ws);
+    plan(exec, queries, keys, visibility, out.view(with_scores), ws, rows);
   } else {
     std::array<hisa::PooledKeys<const T>, Levels> all;
     std::copy(pooled.begin(), pooled.end(), all.begin());
-    plan(exec, queries, keys, all, visibility, out.view(with_scores), ws);
+    plan(exec, queries, keys, all, visibility, out.view(with_scores), ws, rows);
   }
   exec.fence();
   return out.result();
@@ -223,20 +223,21 @@ template <class Rule = hisa::MeanPool, class Strategy = hisa::RadixSelect, class
 hisa::reference::Result run_on_device(const Exec& exec, const Setting& setting,
                                       const hisa::Queries<T>& queries, const Keys& keys,
                                       const std::vector<hisa::PooledKeys<const T>>& pooled,
-                                      const Visibility& visibility, bool with_scores = true) {
+                                      const Visibility& visibility, bool with_scores = true,
+                                      const hisa::QueryRows& rows = {}) {
   switch (setting.levels.size()) {
   case 0:
     return run_levels<Rule, Strategy, 0>(exec, setting, queries, keys, pooled, visibility,
-                                         with_scores);
+                                         with_scores, rows);
   case 1:
     return run_levels<Rule, Strategy, 1>(exec, setting, queries, keys, pooled, visibility,
-                                         with_scores);
+                                         with_scores, rows);
   case 2:
     return run_levels<Rule, Strategy, 2>(exec, setting, queries, keys, pooled, visibility,
-                                         with_scores);
+                                         with_scores, rows);
   default:
     return run_levels<Rule, Strategy, 3>(exec, setting, queries, keys, pooled, visibility,
-                                         with_scores);
+                                         with_scores, rows);
   }
 }
 
