@@ -7,7 +7,7 @@
 #include <catch2/generators/catch_generators.hpp>
 
 using namespace hisa_test;
-using hisa::bf16, hisa::Boundary, hisa::e4m3fn, hisa::fp16;
+using hisa::bf16, hisa::Boundary, hisa::e4m3fn, hisa::e4m3fnuz, hisa::fp16;
 
 namespace {
 
@@ -29,7 +29,7 @@ void require_reference(const Problem<T>& p, const Setting& setting) {
 } // namespace
 
 TEMPLATE_TEST_CASE("one, two and three levels equal the reference bit for bit", "", float, bf16,
-                   fp16, e4m3fn) {
+                   fp16, e4m3fn, e4m3fnuz) {
   auto const p = Problem<TestType>::random(21, 5, 3001, 16, 32);
   auto const boundary = GENERATE(Boundary::counted, Boundary::extra, Boundary::none);
   for (Setting setting :

@@ -7,10 +7,11 @@
 #include <catch2/generators/catch_generators.hpp>
 
 using namespace hisa_test;
-using hisa::bf16, hisa::e4m3fn, hisa::IndexBase, hisa::Lengths, hisa::LengthsForm;
+using hisa::bf16, hisa::e4m3fn, hisa::e4m3fnuz, hisa::fp16, hisa::IndexBase, hisa::Lengths,
+    hisa::LengthsForm;
 
 TEMPLATE_TEST_CASE("decode equals the reference: page sizes, next_n, both forms of lengths", "",
-                   float, bf16, e4m3fn) {
+                   float, bf16, fp16, e4m3fn, e4m3fnuz) {
   int const page = GENERATE(16, 64, 128);
   int const next_n = GENERATE(1, 2, 3, 8);
   PagedProblem<TestType> p(51, {700, 64, 1, 333, 0, 128}, page, 8, 32, next_n);

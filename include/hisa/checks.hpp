@@ -8,6 +8,7 @@
 #include <hisa/shape.hpp>
 #include <hisa/tensors.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -79,8 +80,8 @@ void check_queries(const char* function, const Queries<T>& queries, std::int64_t
   require_array(queries.weights, function, "queries.weights");
 }
 
-template <ElementType T>
-void check_keys(const char* function, const ContiguousKeys<T>& keys, std::int64_t max_keys,
+template <ElementType T, ScaleType S>
+void check_keys(const char* function, const ContiguousKeys<T, S>& keys, std::int64_t max_keys,
                 int head_dim) {
   require(keys.count >= 0 && keys.count <= max_keys, function, "keys.count", keys.count,
           "0 .. " + std::to_string(max_keys));
@@ -93,8 +94,8 @@ void check_keys(const char* function, const ContiguousKeys<T>& keys, std::int64_
   require_optional_array(keys.scales, function, "keys.scales", Element<T>::quantised);
 }
 
-template <ElementType T>
-void check_keys(const char* function, const PagedKeys<T>& keys, std::int64_t max_keys,
+template <ElementType T, ScaleType S>
+void check_keys(const char* function, const PagedKeys<T, S>& keys, std::int64_t max_keys,
                 int head_dim) {
   require(keys.head_dim == head_dim, function, "keys.head_dim", keys.head_dim, exactly(head_dim));
   require(keys.page_size >= 1, function, "keys.page_size", keys.page_size, at_least(1));
@@ -105,10 +106,11 @@ void check_keys(const char* function, const PagedKeys<T>& keys, std::int64_t max
   require(keys.page_count >= 0, function, "keys.page_count", keys.page_count, at_least(0));
   std::int64_t const most = max_keys / keys.page_size;
   require(keys.max_pages <= most, function, "keys.max_pages", keys.max_pages, at_most(most));
-  std::int64_t const packed = PagedKeys<T>::page_bytes(keys.page_size, head_dim);
+  std::int64_t const packed = PagedKeys<T, S>::page_bytes(keys.page_size, head_dim);
   require(keys.page_stride == 0 || keys.page_stride >= packed, function, "keys.page_stride",
           keys.page_stride, "0 or " + at_least(packed));
-  std::int64_t const unit = Element<T>::quantised ? std::int64_t(alignof(float)) : alignof(T);
+  std::int64_t const unit =
+      std::max<std::int64_t>(alignof(T), Element<T>::quantised ? alignof(S) : 1);
   std::int64_t const stride = keys.page_stride == 0 ? packed : keys.page_stride;
   require(stride % unit == 0, function, "keys.page_stride", stride,
           "a multiple of " + std::to_string(unit));
@@ -125,14 +127,15 @@ void check_keys(const char* function, const PagedKeys<T>& keys, std::int64_t max
 }
 
 /// Blocks that a pooled buffer beside these keys must be able to hold, as far as the host can tell.
-template <ElementType T>
-std::int64_t pooled_blocks_needed(const ContiguousKeys<T>& keys, const std::int32_t* begin,
+template <ElementType T, ScaleType S>
+std::int64_t pooled_blocks_needed(const ContiguousKeys<T, S>& keys, const std::int32_t* begin,
                                   int block_size) {
   std::int64_t const blocks = keys.count / block_size;
   return begin == nullptr || blocks == 0 ? blocks : 1;
 }
-template <ElementType T>
-std::int64_t pooled_blocks_needed(const PagedKeys<T>& keys, const std::int32_t*, int block_size) {
+template <ElementType T, ScaleType S>
+std::int64_t pooled_blocks_needed(const PagedKeys<T, S>& keys, const std::int32_t*,
+                                  int block_size) {
   return keys.page_count * blocks_per_page(keys.page_size, block_size);
 }
 

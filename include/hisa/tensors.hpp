@@ -4,6 +4,7 @@
 #pragma once
 
 #include <hisa/element.hpp>
+#include <hisa/scale.hpp>
 #include <hisa/units.hpp>
 #include <hisa/visibility.hpp>
 
@@ -46,18 +47,20 @@ struct KeyRow {
 };
 
 /// Keys in one buffer, one row per token.
-template <ElementType T>
+/// @tparam S  type of the scales
+template <ElementType T, ScaleType S = float>
 struct ContiguousKeys {
   using element_type = T;
+  using scale_type = S;
   template <class Visibility>
   static constexpr bool takes = std::same_as<Visibility, Ranges>;
   static constexpr const char* storage = "contiguous";
 
-  const T* values = nullptr;     ///< [count, head_dim], rows `row_stride` elements apart
-  const float* scales = nullptr; ///< [count]; null where the keys carry no scale
-  std::int64_t count = 0;        ///< N
-  int head_dim = 0;              ///< D
-  std::int64_t row_stride = 0;   ///< elements; 0: head_dim
+  const T* values = nullptr;   ///< [count, head_dim], rows `row_stride` elements apart
+  const S* scales = nullptr;   ///< [count]; null where the keys carry no scale
+  std::int64_t count = 0;      ///< N
+  int head_dim = 0;            ///< D
+  std::int64_t row_stride = 0; ///< elements; 0: head_dim
 
   /// Tokens that a query may see at most.
   HISA_FUNCTION constexpr std::int64_t capacity() const { return count; }
@@ -65,16 +68,19 @@ struct ContiguousKeys {
   /// The key of a token of the buffer. O(1), like all addressing here.
   HISA_FUNCTION constexpr KeyRow<T> row(const Visible&, TokenIndex token) const {
     std::int64_t const stride = row_stride == 0 ? head_dim : row_stride;
-    return {values + token.value * stride, scales == nullptr ? 1.0f : scales[token.value]};
+    return {values + token.value * stride,
+            scales == nullptr ? 1.0f : Scale<S>::to_float(scales[token.value])};
   }
 };
 
 /// Keys in the pages of a cache. A page holds `page_size` rows of values, token-major, then, for a
-/// quantised element type, `page_size` fp32 scales (8448 bytes for 64 tokens of 128 e4m3 values).
-/// Entries of the page table past a sequence's length are never read.
-template <ElementType T>
+/// quantised element type, `page_size` scales (with fp32 scales 8448 bytes for 64 tokens of 128
+/// e4m3 values). Entries of the page table past a sequence's length are never read.
+/// @tparam S  type of the scales
+template <ElementType T, ScaleType S = float>
 struct PagedKeys {
   using element_type = T;
+  using scale_type = S;
   template <class Visibility>
   static constexpr bool takes =
       std::same_as<Visibility, Lengths> || std::same_as<Visibility, Ragged>;
@@ -92,7 +98,7 @@ struct PagedKeys {
   /// Bytes of one packed page.
   HISA_FUNCTION static constexpr std::int64_t page_bytes(std::int64_t page_size, int head_dim) {
     std::int64_t const values = page_size * head_dim * std::int64_t(sizeof(T));
-    return Element<T>::quantised ? values + page_size * std::int64_t(sizeof(float)) : values;
+    return Element<T>::quantised ? values + page_size * std::int64_t(sizeof(S)) : values;
   }
 
   /// Tokens that a query may see at most.
@@ -117,7 +123,7 @@ struct PagedKeys {
     row.values = reinterpret_cast<const T*>(base) + offset * head_dim;
     if constexpr (Element<T>::quantised) {
       std::int64_t const values = std::int64_t(page_size) * head_dim * std::int64_t(sizeof(T));
-      row.scale = reinterpret_cast<const float*>(base + values)[offset];
+      row.scale = Scale<S>::to_float(reinterpret_cast<const S*>(base + values)[offset]);
     }
     return row;
   }
@@ -135,6 +141,8 @@ concept VisibilityOf = Keys::template takes<Visibility>;
 /// table, each page owns max(1, P / B) blocks, and a block belongs to its *last* page, so that
 /// sequences that share pages share rows and forks do not collide. Whoever copies a page copies its
 /// rows too. `begin` is not used.
+///
+/// Scales of pooled rows are fp32 whatever those of the keys are.
 ///
 /// `begin` is trusted, as pointers are. It is indexed by the query in a plan's call and by the
 /// sequence in pool calls, so packed sequences use two arrays.
@@ -169,16 +177,18 @@ HISA_FUNCTION constexpr std::int64_t blocks_per_page(std::int64_t page_size, std
 } // namespace detail
 
 /// Where block b, counted from the anchor, stands in a pooled buffer beside contiguous keys.
-template <class T, class U>
-HISA_FUNCTION constexpr PooledRow pooled_row(const ContiguousKeys<T>&, const PooledKeys<U>& pooled,
-                                             const Visible& v, BlockIndex b) {
+template <class T, class S, class U>
+HISA_FUNCTION constexpr PooledRow pooled_row(const ContiguousKeys<T, S>&,
+                                             const PooledKeys<U>& pooled, const Visible& v,
+                                             BlockIndex b) {
   return PooledRow((pooled.begin == nullptr ? 0 : pooled.begin[v.query]) + b.value);
 }
 
 /// Where block b of a sequence stands in a pooled buffer beside paged keys.
-template <class T, class U>
-HISA_FUNCTION constexpr PooledRow pooled_row(const PagedKeys<T>& keys, const PooledKeys<U>& pooled,
-                                             const Visible& v, BlockIndex b) {
+template <class T, class S, class U>
+HISA_FUNCTION constexpr PooledRow pooled_row(const PagedKeys<T, S>& keys,
+                                             const PooledKeys<U>& pooled, const Visible& v,
+                                             BlockIndex b) {
   std::int64_t const per_page = detail::blocks_per_page(keys.page_size, pooled.block_size);
   TokenIndex const last((b.value + 1) * pooled.block_size - 1);
   PhysicalPage const page = keys.page(v, page_of(last, keys.page_size));

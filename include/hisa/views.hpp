@@ -85,12 +85,13 @@ auto make_queries(const Values& values, const Weights& weights) {
 }
 
 /// Contiguous keys from a rank-2 tensor [N, D], rows any distance apart, without scales.
+/// @tparam S  type of the scales that the keys might carry
 /// @throws precondition_error unless each row is packed
-template <class Values>
+template <ScaleType S = float, class Values>
 auto make_contiguous_keys(const Values& values) {
   static_assert(detail::rank_of<Values>() == 2, "hisa::make_contiguous_keys: values are [N, D]");
   detail::require_packed("make_contiguous_keys", "values", values, 1);
-  ContiguousKeys<detail::element_of<Values>> keys;
+  ContiguousKeys<detail::element_of<Values>, S> keys;
   keys.values = detail::data_of(values);
   keys.count = detail::extent_of(values, 0);
   keys.head_dim = static_cast<int>(detail::extent_of(values, 1));
@@ -98,11 +99,11 @@ auto make_contiguous_keys(const Values& values) {
   return keys;
 }
 
-/// The same with scales [N].
+/// The same with scales [N] of fp32 or ue8m0.
 template <class Values, class Scales>
 auto make_contiguous_keys(const Values& values, const Scales& scales) {
   constexpr const char* function = "make_contiguous_keys";
-  auto keys = make_contiguous_keys(values);
+  auto keys = make_contiguous_keys<detail::element_of<Scales>>(values);
   detail::require_packed(function, "scales", scales);
   detail::require_extent(function, "scales.extent(0)", scales, 0, keys.count);
   keys.scales = detail::data_of(scales);
