@@ -85,37 +85,36 @@ TEMPLATE_TEST_CASE("contiguous keys: results and pooled rows as with fp32 scales
 TEMPLATE_TEST_CASE("pages: one byte of scale a token behind the values", "", e4m3fn, e4m3fnuz) {
   using Keys = hisa::PagedKeys<TestType, ue8m0>;
   static_assert(Keys::page_bytes(64, 128) == 64 * 129);
-  PagedProblem<TestType> p(312, {300, 64, 1, 0}, 16, 8, 31, 2); // odd pages: nothing is aligned
+  PagedProblem<TestType> p(312, {300, 64, 1, 0}, 15, 8, 31, 2); // odd pages: nothing is aligned
   p.shuffle_pages(313);
   std::vector<std::vector<ue8m0>> codes;
   for (auto& sequence : p.sequences)
     codes.push_back(round_scales(sequence));
-  std::int64_t const page_bytes = Keys::page_bytes(16, 31);
+  std::int64_t const page_bytes = Keys::page_bytes(15, 31);
   std::vector<std::byte> bytes(std::size_t(p.pages_in_cache * page_bytes), std::byte(0x5a));
   for (std::size_t s = 0; s < 4; ++s)
     for (std::int64_t i = 0; i < p.sequences[s].N; ++i) {
       std::byte* const page =
-          bytes.data() + p.table[s * std::size_t(p.max_pages) + std::size_t(i / 16)] * page_bytes;
-      std::memcpy(page + i % 16 * 31, p.sequences[s].k.data() + i * 31, 31);
-      page[16 * 31 + i % 16] = std::byte(codes[s][std::size_t(i)].bits);
+          bytes.data() + p.table[s * std::size_t(p.max_pages) + std::size_t(i / 15)] * page_bytes;
+      std::memcpy(page + i % 15 * 31, p.sequences[s].k.data() + i * 31, 31);
+      page[15 * 31 + i % 15] = std::byte(codes[s][std::size_t(i)].bits);
     }
   Device<std::byte> const cache(bytes);
   Device<std::int32_t> const table(p.table), lengths(p.lengths);
-  Keys const keys{cache.data(), p.pages_in_cache, 0, 16, table.data(), 4, p.max_pages, 31};
+  Keys const keys{cache.data(), p.pages_in_cache, 0, 15, table.data(), 4, p.max_pages, 31};
   auto const queries = p.all_queries();
   Device<TestType> const q(queries.q);
   Device<float> const w(queries.w);
-  // The same keys with fp32 scales, whose pages must be aligned: a head dimension more would do, a
-  // contiguous buffer a sequence does too.
-  DevicePooled<TestType> const rows(Pooled<TestType>(p.pages_in_cache, 32, 31));
+  // Pages with fp32 scales would have to be aligned: compared with a contiguous buffer a sequence.
+  DevicePooled<TestType> const rows(Pooled<TestType>(p.pages_in_cache, 30, 31));
   hisa::pool_rebuild<hisa::MeanPool>(Exec(), keys, rows.view,
                                      {4, nullptr, lengths.data(), nullptr});
-  auto const result = run_on_device(Exec(), Setting{{{32, 3}}, 40},
+  auto const result = run_on_device(Exec(), Setting{{{30, 3}}, 40},
                                     hisa::Queries<TestType>{q.data(), w.data(), queries.M, 8, 31},
                                     keys, {rows.view}, hisa::Lengths{lengths.data(), 4, 2});
   for (std::size_t s = 0; s < 4; ++s) {
     auto const prefill =
-        p.sequences[s].N >= 2 ? p.prefill(s, Setting{{{32, 3}}, 40}) : hisa::reference::Result{};
+        p.sequences[s].N >= 2 ? p.prefill(s, Setting{{{30, 3}}, 40}) : hisa::reference::Result{};
     for (std::size_t i = 0; i < prefill.indices.size(); ++i) {
       REQUIRE(result.indices[s * 80 + i] == prefill.indices[i]);
       REQUIRE(same_score(result.scores[s * 80 + i], prefill.scores[i]));
