@@ -6,5 +6,6 @@
 #include <hisa/logits.hpp>
 #include <hisa/plan.hpp>
 #include <hisa/pool_keys.hpp>
+#include <hisa/report.hpp>
 #include <hisa/version.hpp>
 #include <hisa/views.hpp>

@@ -6,6 +6,7 @@
 
 #include <hisa/checks.hpp>
 #include <hisa/index.hpp>
+#include <hisa/report.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -206,6 +207,8 @@ private:
     call.group_size = layout_.queries;
     call.layout = layout_;
     call.workspace = workspace.data;
+    if (options_.report_clamped)
+      detail::report_rows(exec, visibility, checked, call.max_keys);
     Backend::template index<Strategy>(exec, call);
   }
 

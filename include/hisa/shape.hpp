@@ -107,6 +107,9 @@ struct Options {
   /// Queries are worked on in as many groups as keep the workspace below this many bytes (but at
   /// least one query at a time).
   std::size_t workspace_limit = std::size_t(1) << 28;
+  /// Each call first prints, from the device, which lengths of its arguments are out of range and
+  /// are clamped (hisa/report.hpp; plans on Kokkos only). For debugging.
+  bool report_clamped = false;
 };
 
 HISA_NAMESPACE_END
