@@ -16,6 +16,8 @@ if(IS_DIRECTORY ${PROJECT_SOURCE_DIR}/backends/hisa)   # git keeps no empty fold
   install(DIRECTORY backends/hisa TYPE INCLUDE FILES_MATCHING PATTERN "*.hpp" PATTERN "*.cuh")
 endif()
 install(FILES LICENSE TYPE DOC)
+configure_file(${CMAKE_CURRENT_LIST_DIR}/hisa.pc.in hisa.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/hisa.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
 
 # An installed Kokkos that is here is offered to users; one inside this build tree is not.
 if(NOT DEFINED Kokkos_RUNG)

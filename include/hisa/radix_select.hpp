@@ -34,7 +34,7 @@ public:
   /// That a row's selection takes.
   HISA_FUNCTION static constexpr std::size_t scratch_bytes(std::int64_t) { return sizeof(Scratch); }
 
-  /// Calls emit(rank, position, score) once for each of the `k` best of `scores[0 .. n)`, ranks
+  /// Calls emit(rank, position, score) once for each of the k best of scores[0 .. n), ranks
   /// 0 .. k-1 in ascending order of position. Needs n > k >= 1; the whole team calls it. Returns
   /// the order key of the k-th. O(n).
   template <class Member, class Emit>
