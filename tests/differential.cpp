@@ -200,6 +200,168 @@ hisa::QueryRows draw_rows(Draw& draw, std::int64_t M) {
   return hisa::QueryRows::of_rank(draw.in(0, ranks - 1), ranks, M);
 }
 
+/// A paged cache with its queries and levels, pooled by the library.
+template <class T, class Strategy>
+struct PagedCase {
+  Setting setting;
+  PagedProblem<T> p;
+  Problem<T> queries = p.all_queries();
+  std::vector<std::byte> bytes = p.pages();
+  Device<T> q{queries.q};
+  Device<float> w{queries.w};
+  Device<std::byte> cache{bytes};
+  Device<std::int32_t> table{p.table}, tokens{p.lengths};
+  hisa::PagedKeys<T> keys = p.keys(cache.data(), table.data());
+  std::vector<Pooled<T>> pooled;
+  std::vector<DevicePooled<T>> rows;
+
+  PagedCase(Draw& draw, const Setting& with) : setting(with), p(draw_problem(draw, with)) {
+    for (auto [size, keep] : setting.levels) {
+      pooled.push_back(p.pool(bytes, size));
+      rows.emplace_back(Pooled<T>(pooled.back().view.blocks, size, p.D));
+      hisa::pool_rebuild<MeanPool>(Exec(), keys, rows.back().view,
+                                   {p.batch, nullptr, tokens.data(), nullptr});
+      Kokkos::fence();
+      require_rows(rows.back(), pooled.back());
+    }
+  }
+
+  /// A call and its specification; the same visibility on the device and on the host.
+  template <class Visibility>
+  void compare(Draw& draw, const Visibility& on_device, const Visibility& on_host) const {
+    std::vector<hisa::PooledKeys<const T>> views;
+    std::vector<hisa::reference::Level<T>> reference;
+    for (std::size_t l = 0; l < rows.size(); ++l) {
+      views.push_back(rows[l].view);
+      reference.push_back({pooled[l].view, setting.levels[l].second});
+    }
+    auto const part = draw_rows(draw, queries.M);
+    auto const result = run_on_device<MeanPool, Strategy>(
+        Exec(), setting, hisa::Queries<T>{q.data(), w.data(), queries.M, p.H, p.D}, keys, views,
+        on_device, true, part);
+    auto const expected =
+        hisa::reference::hierarchical(queries.queries(), p.keys(bytes.data(), p.table.data()),
+                                      reference, on_host, setting.choice());
+    require_part(result, expected, part, queries.M);
+  }
+
+  void compare_ragged(Draw& draw) const {
+    std::vector<std::int32_t> row_seq, row_visible;
+    for (std::int64_t t = 0; t < queries.M; ++t) {
+      row_seq.push_back(draw.one_in(8) ? draw.length(p.batch) : draw.in(0, p.batch - 1));
+      row_visible.push_back(draw.length(keys.capacity()));
+    }
+    Device<std::int32_t> const sequences(row_seq), visible(row_visible);
+    compare(draw, hisa::Ragged{sequences.data(), visible.data(), p.batch},
+            hisa::Ragged{row_seq.data(), row_visible.data(), p.batch});
+  }
+
+  void compare_lengths(Draw& draw, hisa::LengthsForm form) const {
+    std::vector<std::int32_t> host;
+    for (std::int64_t n = form == hisa::LengthsForm::per_query ? queries.M : p.batch; n > 0; --n)
+      host.push_back(draw.length(keys.capacity()));
+    Device<std::int32_t> const device(host);
+    compare(draw, hisa::Lengths{device.data(), p.batch, p.next_n, form},
+            hisa::Lengths{host.data(), p.batch, p.next_n, form});
+  }
+
+private:
+  /// Pages of which every block size is a multiple or a divisor.
+  static PagedProblem<T> draw_problem(Draw& draw, const Setting& with) {
+    int const coarse = with.levels.empty() ? 16 : with.levels.front().first;
+    int const fine = with.levels.empty() ? 1 : with.levels.back().first;
+    int const page = draw.of({1, fine, coarse, 2 * coarse});
+    int const next_n = draw.in(1, 3);
+    std::vector<std::int32_t> tokens;
+    for (int s = draw.in(1, 4); s > 0; --s) // a sequence holds at least its queries' own tokens
+      tokens.push_back(draw.one_in(6) ? next_n : draw.in(next_n, 400));
+    PagedProblem<T> p(draw.seed(), tokens, page, draw.of({1, 8, 17}), draw.of({4, 32}), next_n);
+    p.shuffle_pages(draw.seed());
+    for (auto& sequence : p.sequences)
+      make_hard(draw, sequence);
+    return p;
+  }
+};
+
+/// Queries of one sequence, and a plan and its output for each kind of call.
+template <class T>
+struct Single {
+  Problem<T> p;
+  DeviceProblem<T> d{p};
+  hisa::Shape<> shape{.max_queries = p.M,
+                      .max_keys = std::max<std::int64_t>(p.N, 1),
+                      .heads = p.H,
+                      .head_dim = p.D};
+
+  explicit Single(Draw& draw) : p(draw_problem(draw)) {}
+
+  void compare_scores(Draw& draw) const {
+    std::int64_t const stride = p.N + draw.in(0, 3);
+    Device<float> const logits(std::vector<float>(std::size_t(p.M * stride), -77.0f));
+    std::size_t const bytes = hisa::score_workspace_bytes(p.H, p.D, draw.in(1, 5));
+    auto const memory = make_workspace(bytes);
+    hisa::score(Exec(), d.queries, d.keys, d.ranges, {logits.data(), stride}, span(memory, bytes));
+    Kokkos::fence();
+    auto const scores = logits.host();
+    for (std::int64_t t = 0; t < p.M; ++t) {
+      hisa::Visible const v = p.ranges().visible(t, p.N);
+      for (std::int64_t j = 0; j < stride; ++j)
+        REQUIRE(same_score(
+            scores[std::size_t(t * stride + j)],
+            j < v.end ? hisa::reference::score(p.queries(), t, p.keys().row(v, hisa::TokenIndex(j)))
+                      : -77.0f));
+    }
+  }
+
+  void compare_block_sparse(Draw& draw, int size) const {
+    auto const pooled = pool_reference(p, size);
+    DevicePooled<T> const rows(pooled);
+    hisa::Budgets const budgets{.topk = size * draw.in(1, 6), .block_size = {size}};
+    auto const plan =
+        hisa::make_block_sparse_plan<Levels<hisa::dynamic>, MeanPool, hisa::StreamSelect,
+                                     hisa::ContiguousKeys<T>>(Exec(), shape, budgets);
+    REQUIRE(same(call(plan, budgets.topk, rows.view),
+                 hisa::reference::block_sparse(p.queries(), p.keys(),
+                                               hisa::PooledKeys<const T>(pooled.view), p.ranges(),
+                                               {.topk = budgets.topk})));
+  }
+
+  void compare_refine(Draw& draw, int size) const {
+    int const capacity = draw.in(1, 12), topk = draw.in(1, 100);
+    std::vector<std::int32_t> lists;
+    for (std::int64_t n = 0; n < p.M * capacity; ++n)
+      lists.push_back(draw.one_in(4) ? draw.of({-1, -1, -5, 100000, 2147483647})
+                                     : draw.in(0, p.N / size));
+    Device<std::int32_t> const blocks(lists);
+    auto const plan = hisa::make_plan<Levels<hisa::dynamic>, hisa::CallerBlocks, hisa::SortSelect,
+                                      hisa::ContiguousKeys<T>>(
+        Exec(), shape, {.keep = {capacity}, .topk = topk, .block_size = {size}});
+    REQUIRE(same(call(plan, topk, hisa::BlockLists{blocks.data(), capacity}),
+                 hisa::reference::refine(p.queries(), p.keys(), {lists.data(), capacity}, size,
+                                         p.ranges(), {.topk = topk})));
+  }
+
+private:
+  static Problem<T> draw_problem(Draw& draw) {
+    auto p = Problem<T>::random(draw.seed(), draw.in(1, 6), draw.in(0, 400), draw.of({1, 8, 17}),
+                                draw.of({1, 16, 40}));
+    make_hard(draw, p);
+    for (std::size_t t = 0; t < std::size_t(p.M); ++t)
+      p.ks[t] = 0, p.ke[t] = draw.length(p.N);
+    return p;
+  }
+
+  template <class Plan, class Blocks>
+  hisa::reference::Result call(const Plan& plan, int topk, const Blocks& blocks) const {
+    auto const memory = make_workspace(plan.workspace_bytes());
+    DeviceSelection const out(p.M, topk);
+    plan(Exec(), d.queries, d.keys, blocks, d.ranges, out.view(),
+         span(memory, plan.workspace_bytes()));
+    Kokkos::fence();
+    return out.result();
+  }
+};
+
 template <class Element, class StrategyT>
 struct Case {
   using T = Element;
@@ -236,149 +398,34 @@ TEMPLATE_TEST_CASE("contiguous keys, pooled by the library", "", (Case<float, hi
 TEMPLATE_TEST_CASE("pages, pooled by the library, decode and mixed batches", "",
                    (Case<float, hisa::SortSelect>), (Case<bf16, hisa::RadixSelect>),
                    (Case<e4m3fn, hisa::StreamSelect>)) {
-  using T = typename TestType::T;
   for (int i = 0; i < cases; ++i) {
     Draw draw(run_seed() + 1000 + std::uint64_t(i));
     Setting setting = draw_setting(draw, draw.in(0, 3));
     if (draw.one_in(3))
       setting.options.index_base = hisa::IndexBase::physical;
-    int const coarse = setting.levels.empty() ? 16 : setting.levels.front().first;
-    int const fine = setting.levels.empty() ? 1 : setting.levels.back().first;
-    int const page = draw.of({1, fine, coarse, 2 * coarse});
-    int const next_n = draw.in(1, 3);
-    std::vector<std::int32_t> tokens;
-    for (int s = draw.in(1, 4); s > 0; --s)
-      tokens.push_back(draw.one_in(6) ? 0 : draw.in(next_n, 400));
-    for (auto& n : tokens) // a sequence holds its queries' own tokens
-      n = std::max(n, next_n);
-    PagedProblem<T> p(draw.seed(), tokens, page, draw.of({1, 8, 17}), draw.of({4, 32}), next_n);
-    p.shuffle_pages(draw.seed());
-    for (auto& sequence : p.sequences)
-      make_hard(draw, sequence);
-    INFO("HISA_SEED=" << run_seed() << ", case " << i << ": pages of " << page << ", "
-                      << text(setting));
-
-    auto const bytes = p.pages();
-    auto const queries = p.all_queries();
-    Device<T> const q(queries.q);
-    Device<float> const w(queries.w);
-    Device<std::byte> const cache(bytes);
-    Device<std::int32_t> const table(p.table), lengths(tokens);
-    auto const keys = p.keys(cache.data(), table.data());
-    std::vector<Pooled<T>> pooled;
-    std::vector<DevicePooled<T>> rows;
-    std::vector<hisa::PooledKeys<const T>> views;
-    std::vector<hisa::reference::Level<T>> reference;
-    pooled.reserve(3);
-    for (auto [size, keep] : setting.levels) {
-      pooled.push_back(p.pool(bytes, size));
-      rows.emplace_back(Pooled<T>(pooled.back().view.blocks, size, p.D));
-      hisa::pool_rebuild<MeanPool>(Exec(), keys, rows.back().view,
-                                   {p.batch, nullptr, lengths.data(), nullptr});
-      Kokkos::fence();
-      require_rows(rows.back(), pooled.back());
-      views.push_back(rows.back().view);
-      reference.push_back({pooled.back().view, keep});
-    }
-
-    auto const part = draw_rows(draw, queries.M);
-    auto const compare = [&](const auto& on_device, const auto& on_host) {
-      auto const result = run_on_device<MeanPool, typename TestType::Strategy>(
-          Exec(), setting, hisa::Queries<T>{q.data(), w.data(), queries.M, p.H, p.D}, keys, views,
-          on_device, true, part);
-      auto const expected =
-          hisa::reference::hierarchical(queries.queries(), p.keys(bytes.data(), p.table.data()),
-                                        reference, on_host, setting.choice());
-      require_part(result, expected, part, queries.M);
-    };
-    if (draw.one_in(2)) {
-      std::vector<std::int32_t> row_seq, row_visible;
-      for (std::int64_t t = 0; t < queries.M; ++t) {
-        row_seq.push_back(draw.one_in(8) ? draw.length(p.batch) : draw.in(0, p.batch - 1));
-        row_visible.push_back(draw.length(keys.capacity()));
-      }
-      Device<std::int32_t> const sequences(row_seq), visible(row_visible);
-      compare(hisa::Ragged{sequences.data(), visible.data(), p.batch},
-              hisa::Ragged{row_seq.data(), row_visible.data(), p.batch});
-    } else {
-      auto const form = draw.of({hisa::LengthsForm::per_sequence, hisa::LengthsForm::per_query});
-      std::vector<std::int32_t> host;
-      for (std::int64_t t = 0; t < (form == hisa::LengthsForm::per_query ? queries.M : p.batch);
-           ++t)
-        host.push_back(draw.length(keys.capacity()));
-      Device<std::int32_t> const device(host);
-      compare(hisa::Lengths{device.data(), p.batch, next_n, form},
-              hisa::Lengths{host.data(), p.batch, next_n, form});
+    INFO("HISA_SEED=" << run_seed() << ", case " << i << ": " << text(setting));
+    PagedCase<typename TestType::T, typename TestType::Strategy> const c(draw, setting);
+    switch (draw.in(0, 3)) {
+    case 0:
+      c.compare_lengths(draw, hisa::LengthsForm::per_sequence);
+      break;
+    case 1:
+      c.compare_lengths(draw, hisa::LengthsForm::per_query);
+      break;
+    default:
+      c.compare_ragged(draw);
     }
   }
 }
 
 TEMPLATE_TEST_CASE("scores, block-sparse plans and lists of the caller's", "", float, e4m3fn) {
-  using T = TestType;
   for (int i = 0; i < cases; ++i) {
     Draw draw(run_seed() + 2000 + std::uint64_t(i));
-    auto p = Problem<T>::random(draw.seed(), draw.in(1, 6), draw.in(0, 400), draw.of({1, 8, 17}),
-                                draw.of({1, 16, 40}));
-    make_hard(draw, p);
-    for (std::size_t t = 0; t < std::size_t(p.M); ++t)
-      p.ks[t] = 0, p.ke[t] = draw.length(p.N);
-    INFO("HISA_SEED=" << run_seed() << ", case " << i << ": " << p.N << " keys");
-    DeviceProblem<T> const d(p);
-    hisa::Shape<> const shape{.max_queries = p.M,
-                              .max_keys = std::max<std::int64_t>(p.N, 1),
-                              .heads = p.H,
-                              .head_dim = p.D};
-
-    std::int64_t const stride = p.N + draw.in(0, 3);
-    Device<float> const logits(std::vector<float>(std::size_t(p.M * stride), -77.0f));
-    std::size_t const bytes = hisa::score_workspace_bytes(p.H, p.D, draw.in(1, 5));
-    auto const score_memory = make_workspace(bytes);
-    hisa::score(Exec(), d.queries, d.keys, d.ranges, {logits.data(), stride},
-                span(score_memory, bytes));
-    Kokkos::fence();
-    auto const scores = logits.host();
-    for (std::int64_t t = 0; t < p.M; ++t) {
-      hisa::Visible const v = p.ranges().visible(t, p.N);
-      for (std::int64_t j = 0; j < stride; ++j)
-        REQUIRE(same_score(
-            scores[std::size_t(t * stride + j)],
-            j < v.end ? hisa::reference::score(p.queries(), t, p.keys().row(v, hisa::TokenIndex(j)))
-                      : -77.0f));
-    }
-
+    INFO("HISA_SEED=" << run_seed() << ", case " << i);
+    Single<TestType> const c(draw);
     int const size = draw.of({1, 3, 16, 32});
-    auto const pooled = pool_reference(p, size);
-    DevicePooled<T> const rows(pooled);
-    hisa::Budgets const budgets{.topk = size * draw.in(1, 6), .block_size = {size}};
-    auto const sparse =
-        hisa::make_block_sparse_plan<Levels<hisa::dynamic>, MeanPool, hisa::StreamSelect,
-                                     hisa::ContiguousKeys<T>>(Exec(), shape, budgets);
-    auto const sparse_memory = make_workspace(sparse.workspace_bytes());
-    DeviceSelection const sparse_out(p.M, budgets.topk);
-    sparse(Exec(), d.queries, d.keys, rows.view, d.ranges, sparse_out.view(),
-           span(sparse_memory, sparse.workspace_bytes()));
-    Kokkos::fence();
-    REQUIRE(same(sparse_out.result(),
-                 hisa::reference::block_sparse(p.queries(), p.keys(),
-                                               hisa::PooledKeys<const T>(pooled.view), p.ranges(),
-                                               {.topk = budgets.topk})));
-
-    int const capacity = draw.in(1, 12), topk = draw.in(1, 100);
-    std::vector<std::int32_t> lists;
-    for (std::int64_t n = 0; n < p.M * capacity; ++n)
-      lists.push_back(draw.one_in(4) ? draw.of({-1, -1, -5, 100000, 2147483647})
-                                     : draw.in(0, p.N / size));
-    Device<std::int32_t> const blocks(lists);
-    auto const refine = hisa::make_plan<Levels<hisa::dynamic>, hisa::CallerBlocks, hisa::SortSelect,
-                                        hisa::ContiguousKeys<T>>(
-        Exec(), shape, {.keep = {capacity}, .topk = topk, .block_size = {size}});
-    auto const refine_memory = make_workspace(refine.workspace_bytes());
-    DeviceSelection const refine_out(p.M, topk);
-    refine(Exec(), d.queries, d.keys, hisa::BlockLists{blocks.data(), capacity}, d.ranges,
-           refine_out.view(), span(refine_memory, refine.workspace_bytes()));
-    Kokkos::fence();
-    REQUIRE(same(refine_out.result(),
-                 hisa::reference::refine(p.queries(), p.keys(), {lists.data(), capacity}, size,
-                                         p.ranges(), {.topk = topk})));
+    c.compare_scores(draw);
+    c.compare_block_sparse(draw, size);
+    c.compare_refine(draw, size);
   }
 }
