@@ -12,8 +12,8 @@
 #pragma once
 
 #include <hisa/block_lists.hpp>
-#include <hisa/pool.hpp>
-#include <hisa/score.hpp>
+#include <hisa/pool_heads.hpp>
+#include <hisa/score_heads.hpp>
 #include <hisa/select.hpp>
 #include <hisa/workspace.hpp>
 
@@ -58,13 +58,13 @@ struct Portable {
   static constexpr const char* name = "portable";
 
   /// Pools the blocks that `sequences` completes.
-  template <RowRule Rule, class Exec, class Keys>
+  template <PoolingRule Rule, class Exec, class Keys>
   static void pool(const Exec& exec, const Keys& keys,
-                   const PooledKeys<typename Keys::element_type>& pooled,
+                   const PooledKeys<pooled_element<Rule, typename Keys::element_type>>& pooled,
                    const Sequences& sequences) {
     int const splits = detail::splits_for(exec, sequences.count, keys.capacity());
     Kokkos::parallel_for("hisa::pool", detail::team_policy(exec, sequences.count * splits),
-                         detail::PoolBlocks<Rule, Keys>{keys, pooled, sequences, splits});
+                         detail::Pooler<Rule, Keys>{keys, pooled, sequences, splits});
   }
 
   /// Scores the contested candidates of a descent.
@@ -74,9 +74,10 @@ struct Portable {
     Kokkos::parallel_for("hisa::score::prepare", detail::team_policy(exec, descent.group.count),
                          detail::PrepareQueries<typename DescentType::element_type>{
                              descent.group, workspace.prepared});
+    using Tile = typename detail::TileOf<policy.score, DescentType>::type;
     int const splits = detail::splits_for(exec, descent.group.count, descent.capacity);
     Kokkos::parallel_for("hisa::score", detail::team_policy(exec, descent.group.count * splits),
-                         detail::ScoreCandidates<policy.score, DescentType>{
+                         detail::ScoreCandidates<policy.score, DescentType, Tile>{
                              descent, workspace.prepared, workspace.scores, splits});
   }
 

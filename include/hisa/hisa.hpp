@@ -3,8 +3,10 @@
 /// The library on Kokkos, whole: plans and calls, pooling, logits, team-level selection, Views.
 #pragma once
 
+#include <hisa/head_rules.hpp>
 #include <hisa/logits.hpp>
 #include <hisa/plan.hpp>
 #include <hisa/pool_keys.hpp>
+#include <hisa/row_rules.hpp>
 #include <hisa/version.hpp>
 #include <hisa/views.hpp>
