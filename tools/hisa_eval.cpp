@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // hisa-eval: what hierarchical indexing costs and keeps on dumps of trained indexers.
 #include "report.hpp"
+#include "rules.hpp"
 
 #include <hisa/error.hpp>
 #include <hisa/shape.hpp>
@@ -24,9 +25,9 @@ constexpr int exit_failure = 1, exit_bad_input = 2;
 /// The command line as it was typed.
 struct Arguments {
   std::vector<std::string> dumps;
-  std::vector<std::string> block_size, block_topk;
+  std::vector<std::string> block_size, block_topk, pooling;
   int topk = 2048;
-  std::string pooling = "mean", queries = "all";
+  std::string queries = "all";
   std::string json, out;
 };
 
@@ -42,7 +43,12 @@ void declare(CLI::App& app, Arguments& a) {
       ->allow_extra_args(false)
       ->take_all();
   app.add_option("--topk", a.topk, "tokens kept a query")->capture_default_str();
-  app.add_option("--pooling", a.pooling, "pooling rule: mean")->capture_default_str();
+  app.add_option(
+         "--pooling", a.pooling,
+         "pooling rule: mean, max, sub-mean:PARTS, moments:LAMBDA, min-max; once, or once a "
+         "setting [mean]")
+      ->allow_extra_args(false)
+      ->take_all();
   app.add_option("--queries", a.queries,
                  "rows of the dump to evaluate: all, the first N, or FIRST:END")
       ->capture_default_str();
@@ -82,9 +88,17 @@ std::vector<Setting> parse_settings(Arguments a) {
     throw BadInput("--block-size is given " + std::to_string(a.block_size.size()) +
                    " times and --block-topk " + std::to_string(a.block_topk.size()) +
                    " times, expected pairs");
+  if (a.pooling.empty())
+    a.pooling = {"mean"};
+  if (a.pooling.size() == 1)
+    a.pooling.resize(a.block_size.size(), a.pooling.front());
+  if (a.pooling.size() != a.block_size.size())
+    throw BadInput("--pooling is given " + std::to_string(a.pooling.size()) +
+                   " times, expected once, or once for each of the " +
+                   std::to_string(a.block_size.size()) + " settings");
   std::vector<Setting> settings;
   for (std::size_t i = 0; i < a.block_size.size(); ++i) {
-    Setting const setting{parse_levels("--block-size", a.block_size[i]),
+    Setting const setting{a.pooling[i], parse_levels("--block-size", a.block_size[i]),
                           parse_levels("--block-topk", a.block_topk[i])};
     if (setting.block_size.size() != setting.block_topk.size())
       throw BadInput("--block-size " + quote(a.block_size[i]) + " and --block-topk " +
@@ -148,8 +162,8 @@ public:
 
 void run(const Arguments& a) {
   std::vector<Setting> const settings = parse_settings(a);
-  if (a.pooling != "mean")
-    throw BadInput("--pooling is " + quote(a.pooling) + ", expected mean");
+  for (const Setting& setting : settings)
+    with_rule(setting.pooling, [](auto) {});
   if (!a.out.empty() && (a.dumps.size() != 1 || settings.size() != 1))
     throw BadInput("--out needs one dump and one setting, and there are " +
                    std::to_string(a.dumps.size()) + " and " + std::to_string(settings.size()));

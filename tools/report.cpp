@@ -48,7 +48,7 @@ std::string name_of(const Setting& setting) {
   for (std::size_t l = 0; l < setting.block_size.size(); ++l)
     name += (l == 0 ? "" : " > ") + std::to_string(setting.block_size[l]) + ":" +
             std::to_string(setting.block_topk[l]);
-  return name;
+  return setting.pooling == "mean" ? name : name + " " + setting.pooling;
 }
 
 Json to_json(const std::optional<double>& value) {
@@ -69,7 +69,7 @@ Json to_json(const Report& report) {
         {{"levels", outcome.setting.block_size},
          {"budgets", outcome.setting.block_topk},
          {"topk", evaluation.topk},
-         {"pooling", "mean"},
+         {"pooling", outcome.setting.pooling},
          {"pool_seconds", outcome.pool_seconds},
          {"flat", to_json(evaluation.flat)},
          {"hierarchical", to_json(outcome.hierarchical)},

@@ -30,12 +30,12 @@ struct TokenRows {
   }
 };
 
-/// Pooled blocks as the rows of a level.
-template <class Keys, RowRule Rule>
+/// Blocks pooled by a row rule, `Rows` rows a block, as the rows of a level.
+template <class Keys, int Rows>
 struct BlockRows {
   using keys_type = Keys;
   using element_type = typename Keys::element_type;
-  static constexpr int rows = Rule::rows;
+  static constexpr int rows = Rows;
   static constexpr bool blocks = true;
 
   Keys keys;
@@ -74,7 +74,7 @@ template <class Keys, PoolingRule Rule>
 struct LevelRowsOf;
 template <class Keys, RowRule Rule>
 struct LevelRowsOf<Keys, Rule> {
-  using type = BlockRows<Keys, Rule>;
+  using type = BlockRows<Keys, Rule::rows>;
 };
 template <class Keys, HeadRule Rule>
 struct LevelRowsOf<Keys, Rule> {

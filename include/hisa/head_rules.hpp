@@ -63,7 +63,8 @@ struct MinMaxPool {
   };
 
   HISA_FUNCTION static void accumulate(float q, const float* row, float* sums) {
-    sums[0] = multiply_add(q, q > 0 ? row[1] : row[0], sums[0]);
+    float const smallest = row[0], largest = row[1];
+    sums[0] = multiply_add(q, q > 0 ? largest : smallest, sums[0]);
   }
   HISA_FUNCTION static float value(const float* sums, float w) { return w > 0 ? sums[0] : 0.0f; }
 };
