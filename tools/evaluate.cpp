@@ -27,16 +27,6 @@ Shape<> shape_of(const Dump& dump) {
 
 constexpr Options absolute{.index_base = IndexBase::absolute};
 
-Budgets budgets_of(const Setting& setting, int topk) {
-  Budgets budgets;
-  budgets.topk = topk;
-  for (int size : setting.block_size)
-    budgets.block_size.push_back(size);
-  for (int keep : setting.block_topk)
-    budgets.keep.push_back(keep);
-  return budgets;
-}
-
 /// Budgets for make_block_sparse_plan: those above the finest level.
 Budgets above_finest(Budgets budgets) {
   --budgets.keep.count;
@@ -80,14 +70,6 @@ Method run(const Exec& exec, const PlanT& plan, const Tensors& tensors, int topk
   return method;
 }
 
-std::string step_name(const Setting& setting) {
-  std::string name = setting.pooling + ", ";
-  for (std::size_t l = 0; l < setting.block_size.size(); ++l)
-    name += (l == 0 ? "" : ", ") + std::to_string(setting.block_topk[l]) + " blocks of " +
-            std::to_string(setting.block_size[l]);
-  return name;
-}
-
 /// One setting, for a rule and a fixed number of levels.
 template <PoolingRule Rule, class LevelsT>
 Outcome evaluate_setting(const Exec& exec, const Dump& dump, const RowRange& rows,
@@ -95,7 +77,7 @@ Outcome evaluate_setting(const Exec& exec, const Dump& dump, const RowRange& row
                          const Selected& flat, const Progress& progress) {
   Outcome outcome;
   outcome.setting = setting;
-  std::string const name = dump.file.stem().string() + ": " + step_name(setting);
+  std::string const name = dump.file.stem().string() + ": " + name_of(setting);
   Budgets budgets = budgets_of(setting, topk);
   auto const plan = make_plan<LevelsT, Rule>(exec, shape_of(dump), budgets, absolute);
   progress(name, 0);

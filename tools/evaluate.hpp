@@ -4,19 +4,13 @@
 #pragma once
 
 #include "fidelity.hpp"
+#include "setting.hpp"
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace hisa::tools {
-
-/// A hierarchy to try.
-struct Setting {
-  std::string pooling;                     ///< name of the rule (rules.hpp)
-  std::vector<int> block_size, block_topk; ///< coarse to fine
-};
 
 /// One indexer's selection and what it cost.
 struct Method {
@@ -41,9 +35,6 @@ struct Evaluation {
   Method flat;
   std::vector<Outcome> outcomes;
 };
-
-/// Told what is being done and how much of it is, in [0, 1].
-using Progress = std::function<void(const std::string& step, double share)>;
 
 /// Throws hisa::precondition_error, as evaluate would, if the budgets of a setting are impossible,
 /// BadInput if there is no such rule. Cheap: nothing is computed.

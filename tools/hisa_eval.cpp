@@ -2,6 +2,7 @@
 // hisa-eval: what hierarchical indexing costs and keeps on dumps of trained indexers.
 #include "report.hpp"
 #include "rules.hpp"
+#include "sweep_report.hpp"
 
 #include <hisa/error.hpp>
 #include <hisa/shape.hpp>
@@ -28,7 +29,8 @@ struct Arguments {
   std::vector<std::string> block_size, block_topk, pooling;
   int topk = 2048;
   std::string queries = "all";
-  std::string json, out;
+  std::string json, out, plot;
+  bool sweep = false;
 };
 
 void declare(CLI::App& app, Arguments& a) {
@@ -53,6 +55,11 @@ void declare(CLI::App& app, Arguments& a) {
                  "rows of the dump to evaluate: all, the first N, or FIRST:END")
       ->capture_default_str();
   app.add_option("--json", a.json, "also write the figures to this file");
+  app.add_flag(
+      "--sweep", a.sweep,
+      "try a grid of levels, budgets and rules (those of --pooling, else all) over all dumps "
+      "together");
+  app.add_option("--plot", a.plot, "with --sweep: also draw the settings into this SVG file");
   app.add_option("--out", a.out,
                  "also write the selected indices to this safetensors file; needs one dump and one "
                  "setting");
@@ -160,34 +167,75 @@ public:
   }
 };
 
+/// The dumps of a command, and the rows of them that it is about.
+struct Inputs {
+  std::vector<Dump> dumps;
+  std::vector<RowRange> rows;
+};
+
+/// Reads the dumps and refuses outputs that cannot be written.
+Inputs read_inputs(const Arguments& a) {
+  Inputs inputs;
+  for (const std::string& file : a.dumps) {
+    const Dump& dump = inputs.dumps.emplace_back(load_dump(file));
+    inputs.rows.push_back(parse_rows(a.queries, dump));
+    int const most = std::max(dump.keys, 16384);
+    if (a.topk < 1 || a.topk > most)
+      throw BadInput("--topk is " + std::to_string(a.topk) + ", expected 1 to " +
+                     std::to_string(most) + " for " + display(dump.file));
+    for (const std::string* output : {&a.json, &a.out, &a.plot})
+      check_output(*output, file);
+  }
+  return inputs;
+}
+
+auto quiet_kokkos() {
+  return Kokkos::InitializationSettings().set_disable_warnings(true);
+}
+
+void run_sweep(const Arguments& a) {
+  if (!a.block_size.empty() || !a.block_topk.empty() || !a.out.empty())
+    throw BadInput("--sweep brings its own levels and budgets, without --block-size, --block-topk "
+                   "and --out");
+  std::vector<Setting> const grid =
+      sweep_grid(a.pooling.empty() ? rule_names() : a.pooling, a.topk);
+  if (grid.empty())
+    throw BadInput("--topk is " + std::to_string(a.topk) +
+                   ", expected a multiple of the sweep's smallest block size 16");
+  Inputs const inputs = read_inputs(a);
+  Kokkos::ScopeGuard const kokkos(quiet_kokkos());
+  TerminalProgress progress;
+  Sweep const result = sweep(inputs.dumps, inputs.rows, grid, a.topk,
+                             [&](const std::string& step, double share) { progress(step, share); });
+  progress.clear();
+  print_table(std::cout, inputs.dumps, result);
+  if (!a.json.empty())
+    write_json(a.json, inputs.dumps, result);
+  if (!a.plot.empty())
+    write_plot(a.plot, inputs.dumps, result);
+}
+
 void run(const Arguments& a) {
+  if (!a.plot.empty())
+    throw BadInput("--plot draws a sweep, and --sweep is not given");
   std::vector<Setting> const settings = parse_settings(a);
   for (const Setting& setting : settings)
     with_rule(setting.pooling, [](auto) {});
   if (!a.out.empty() && (a.dumps.size() != 1 || settings.size() != 1))
     throw BadInput("--out needs one dump and one setting, and there are " +
                    std::to_string(a.dumps.size()) + " and " + std::to_string(settings.size()));
-  std::vector<Report> reports;
-  std::vector<RowRange> rows;
-  for (const std::string& file : a.dumps) {
-    reports.push_back({load_dump(file), {}});
-    rows.push_back(parse_rows(a.queries, reports.back().dump));
-    int const most = std::max(reports.back().dump.keys, 16384);
-    if (a.topk > most)
-      throw BadInput("--topk is " + std::to_string(a.topk) + ", expected at most " +
-                     std::to_string(most) + " for " + display(reports.back().dump.file));
-    for (const std::string* output : {&a.json, &a.out})
-      check_output(*output, file);
-  }
+  Inputs const inputs = read_inputs(a);
 
-  Kokkos::ScopeGuard const kokkos(Kokkos::InitializationSettings().set_disable_warnings(true));
-  for (const Report& report : reports)
-    check_settings(report.dump, settings, a.topk);
+  Kokkos::ScopeGuard const kokkos(quiet_kokkos());
+  for (const Dump& dump : inputs.dumps)
+    check_settings(dump, settings, a.topk);
   TerminalProgress progress;
-  for (std::size_t i = 0; i < reports.size(); ++i) {
-    reports[i].evaluation =
-        evaluate(reports[i].dump, rows[i], settings, a.topk,
-                 [&](const std::string& step, double share) { progress(step, share); });
+  std::vector<Report> reports;
+  for (std::size_t i = 0; i < inputs.dumps.size(); ++i) {
+    const Dump& dump = inputs.dumps[i];
+    reports.push_back(
+        {dump, evaluate(dump, inputs.rows[i], settings, a.topk,
+                        [&](const std::string& step, double share) { progress(step, share); })});
     progress.clear();
     print_table(std::cout, reports[i]);
   }
@@ -214,7 +262,7 @@ int main(int argc, char** argv) {
   declare(app, arguments);
   try {
     app.parse(argc, argv);
-    run(arguments);
+    arguments.sweep ? run_sweep(arguments) : run(arguments);
     if (!std::cout)
       throw std::runtime_error("standard output cannot be written");
     return 0;

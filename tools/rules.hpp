@@ -12,6 +12,8 @@
 #include <charconv>
 #include <string>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 namespace hisa::tools {
 
@@ -48,6 +50,11 @@ inline std::pair<std::string, double> parse_rule(const std::string& name) {
   return {name.substr(0, colon), parsed.ec == std::errc() && parsed.ptr == end ? value : -1};
 }
 
+template <class... Rules>
+std::vector<std::string> names_of(RuleList<Rules...>) {
+  return {name_of<Rules>()...};
+}
+
 template <class F, class... Rules>
 void with_rule(const std::string& name, const F& f, RuleList<Rules...>) {
   auto const wanted = parse_rule(name);
@@ -61,6 +68,11 @@ void with_rule(const std::string& name, const F& f, RuleList<Rules...>) {
 }
 
 } // namespace detail
+
+/// The names of all rules.
+inline std::vector<std::string> rule_names() {
+  return detail::names_of(CompiledRules());
+}
 
 /// Calls f(std::type_identity<Rule>()) with the rule of a name.
 /// @throws BadInput if there is none
