@@ -57,10 +57,11 @@ Choice choose(const Visible& visible, const std::vector<LevelScores>& levels, co
       Candidates const candidates(visible, kept, size);
       Contest const contest =
           Contest::blocks(candidates, visible, size, level.keep, Boundary::counted);
-      choice.blocks = keep(candidates, contest, [&](std::int64_t b) {
-        return visible.covers(b, size) ? level.scores[b] : minus_infinity;
-      });
-      kept = {choice.blocks.data(), std::int64_t(choice.blocks.size()), size};
+      auto const& blocks =
+          choice.blocks.emplace_back(keep(candidates, contest, [&](std::int64_t b) {
+            return visible.covers(b, size) ? level.scores[b] : minus_infinity;
+          }));
+      kept = {blocks.data(), std::int64_t(blocks.size()), size};
     }
   Candidates const candidates(visible, kept, 1);
   choice.tokens = keep(candidates, Contest::tokens(candidates, topk),

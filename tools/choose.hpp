@@ -21,7 +21,8 @@ struct LevelScores {
 /// A query's selection.
 struct Choice {
   std::vector<std::int32_t> tokens; ///< ascending
-  std::vector<std::int32_t> blocks; ///< kept on the finest level, ascending; empty: all
+  /// Kept on each level, coarse to fine, ascending; of no level where a query takes all it sees.
+  std::vector<std::vector<std::int32_t>> blocks;
 };
 
 /// Selects the best `topk` tokens inside the blocks kept on every level, coarse to fine. Boundary

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // hisa-eval: what hierarchical indexing costs and keeps on dumps of trained indexers.
+#include "audit.hpp"
+#include "format.hpp"
 #include "report.hpp"
 #include "rules.hpp"
 #include "sweep_report.hpp"
@@ -31,11 +33,12 @@ struct Arguments {
   std::string queries = "all";
   std::string json, out, plot;
   bool sweep = false;
+  CLI::App* audit = nullptr; ///< parsed, if it is the command
+  AuditOptions audit_options;
 };
 
 void declare(CLI::App& app, Arguments& a) {
-  app.add_option("DUMP", a.dumps, "safetensors dumps of an indexer's q, w, k, k_scale, pos")
-      ->required();
+  app.add_option("DUMP", a.dumps, "safetensors dumps of an indexer's q, w, k, k_scale, pos");
   app.add_option("--block-size", a.block_size,
                  "tokens a block; commas separate levels, coarse to fine; repeat the pair of "
                  "--block-size and --block-topk to add a setting [128]")
@@ -60,6 +63,16 @@ void declare(CLI::App& app, Arguments& a) {
       "try a grid of levels, budgets and rules (those of --pooling, else all) over all dumps "
       "together");
   app.add_option("--plot", a.plot, "with --sweep: also draw the settings into this SVG file");
+  a.audit = app.add_subcommand("audit", "estimate the share of flat's tokens that each setting "
+                                        "misses, from a random sample of the blocks that it prunes")
+                ->fallthrough();
+  a.audit->add_option("--sample", a.audit_options.sample, "pruned blocks drawn for each query")
+      ->check(CLI::Range(2, 1 << 20))
+      ->capture_default_str();
+  a.audit->add_option("--confidence", a.audit_options.confidence, "of the interval")
+      ->check(CLI::Range(0.01, 0.9999))
+      ->capture_default_str();
+  a.audit->add_option("--seed", a.audit_options.seed, "of the draw")->capture_default_str();
   app.add_option("--out", a.out,
                  "also write the selected indices to this safetensors file; needs one dump and one "
                  "setting");
@@ -175,6 +188,8 @@ struct Inputs {
 
 /// Reads the dumps and refuses outputs that cannot be written.
 Inputs read_inputs(const Arguments& a) {
+  if (a.dumps.empty()) // required() would take the name of a command for a dump
+    throw BadInput("DUMP is missing: expected one safetensors file or more");
   Inputs inputs;
   for (const std::string& file : a.dumps) {
     const Dump& dump = inputs.dumps.emplace_back(load_dump(file));
@@ -215,7 +230,63 @@ void run_sweep(const Arguments& a) {
     write_plot(a.plot, inputs.dumps, result);
 }
 
-void run(const Arguments& a) {
+void print_audit(const Dump& dump, const Setting& setting, const AuditOptions& options,
+                 const Audit& a) {
+  std::cout << dump.file.stem().string() << ", " << name_of(setting) << ": "
+            << fixed(100 * a.missed, 2) << " % of flat's tokens missed, " << fixed(100 * a.low, 2)
+            << " to " << fixed(100 * a.high, 2) << " % with confidence " << options.confidence
+            << "; in truth " << fixed(100 * a.truth, 2) << " %. "
+            << fixed(a.extra_keys_per_query, 0) << " keys a query on top of "
+            << fixed(a.keys_per_query, 0) << ".\n"
+            << std::flush;
+}
+
+Json to_json(const Dump& dump, const Setting& setting, const AuditOptions& options,
+             const Audit& a) {
+  return {{"file", dump.file.string()},
+          {"pooling", setting.pooling},
+          {"levels", setting.block_size},
+          {"budgets", setting.block_topk},
+          {"topk", options.topk},
+          {"sample", options.sample},
+          {"confidence", options.confidence},
+          {"seed", options.seed},
+          {"missed", a.missed},
+          {"low", a.low},
+          {"high", a.high},
+          {"truth", a.truth},
+          {"keys_per_query", a.keys_per_query},
+          {"extra_keys_per_query", a.extra_keys_per_query}};
+}
+
+void run_audit(const Arguments& a) {
+  if (a.sweep || !a.plot.empty() || !a.out.empty())
+    throw BadInput("audit takes neither --sweep nor --plot nor --out");
+  std::vector<Setting> const settings = parse_settings(a);
+  Inputs const inputs = read_inputs(a);
+  Kokkos::ScopeGuard const kokkos(quiet_kokkos());
+  TerminalProgress progress;
+  Json audits = Json::array();
+  for (const Dump& dump : inputs.dumps)
+    check_settings(dump, settings, a.topk);
+  for (std::size_t d = 0; d < inputs.dumps.size(); ++d)
+    for (const Setting& setting : settings) {
+      AuditOptions options = a.audit_options;
+      options.setting = setting;
+      options.topk = a.topk;
+      auto const report = [&](const std::string& step, double share) { progress(step, share); };
+      Audit const result =
+          audit(inputs.dumps[d], inputs.rows[d], options, std::span(&options.seed, 1), report)
+              .front();
+      progress.clear();
+      print_audit(inputs.dumps[d], setting, options, result);
+      audits.push_back(to_json(inputs.dumps[d], setting, options, result));
+    }
+  if (!a.json.empty())
+    write_json(a.json, Json{{"audits", audits}});
+}
+
+void run_settings(const Arguments& a) {
   if (!a.plot.empty())
     throw BadInput("--plot draws a sweep, and --sweep is not given");
   std::vector<Setting> const settings = parse_settings(a);
@@ -262,7 +333,10 @@ int main(int argc, char** argv) {
   declare(app, arguments);
   try {
     app.parse(argc, argv);
-    arguments.sweep ? run_sweep(arguments) : run(arguments);
+    auto* const command = arguments.audit->parsed() ? run_audit
+                          : arguments.sweep         ? run_sweep
+                                                    : run_settings;
+    command(arguments);
     if (!std::cout)
       throw std::runtime_error("standard output cannot be written");
     return 0;

@@ -81,4 +81,18 @@ void with_rule(const std::string& name, const F& f) {
   detail::with_rule(name, f, CompiledRules());
 }
 
+/// How many rows a rule makes of a block, and into how many parts it divides it.
+struct RuleSize {
+  int rows = 1, parts = 1;
+};
+
+/// @throws BadInput if there is no such rule
+inline RuleSize size_of(const std::string& rule) {
+  RuleSize size;
+  with_rule(rule, [&]<class Rule>(std::type_identity<Rule>) {
+    size = {Rule::rows, hisa::detail::parts_of<Rule>};
+  });
+  return size;
+}
+
 } // namespace hisa::tools

@@ -16,19 +16,6 @@ namespace hisa::tools {
 
 namespace {
 
-/// How many rows a rule makes of a block, and how many parts of it they stand for.
-struct RuleSize {
-  int rows = 1, parts = 1;
-};
-
-RuleSize size_of(const std::string& rule) {
-  RuleSize size;
-  with_rule(rule, [&]<class Rule>(std::type_identity<Rule>) {
-    size = {Rule::rows, hisa::detail::parts_of<Rule>};
-  });
-  return size;
-}
-
 std::optional<double> value_of(const Fidelity& f, Measure measure) {
   return measure == Measure::mass ? f.mass : measure == Measure::needles ? f.needles : f.iou_mean;
 }

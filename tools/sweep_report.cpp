@@ -129,9 +129,10 @@ void write_plot(const std::filesystem::path& file, const std::vector<Dump>& dump
     if (!panel.dots.empty())
       panels.push_back(panel);
   }
-  std::string title = "hisa-eval --sweep, top " + std::to_string(sweep.topk) + ":";
+  std::string title = "hisa-eval --sweep, top ";
+  title.append(std::to_string(sweep.topk)).append(":");
   for (const Dump& dump : dumps)
-    title += " " + dump.file.stem().string();
+    title.append(" ").append(dump.file.stem().string());
   write_svg(file, title, panels);
 }
 
