@@ -223,6 +223,39 @@ TEST_CASE("the table names every indexer") {
     REQUIRE(run.out.find(word) != std::string::npos);
 }
 
+TEST_CASE("--sweep writes a table, JSON and a plot") {
+  Folder const folder;
+  fs::path const json = folder.path / "sweep.json", svg = folder.path / "sweep.svg";
+  auto const run = eval(folder, example("needle-32k-l4") + " " + example("code-32k-l7") +
+                                    " --sweep --queries 8 --pooling mean --pooling max --json " +
+                                    json.string() + " --plot " + svg.string());
+  INFO(run.error);
+  REQUIRE(run.status == 0);
+  REQUIRE(run.out.find("every dump") != std::string::npos);
+  Json const figures = Json::parse(read(json));
+  REQUIRE(figures.at("dumps").size() == 2);
+  REQUIRE(figures.at("settings").size() > 60);
+  for (const Json& setting : figures.at("settings"))
+    REQUIRE((setting.at("pooling") == "mean" || setting.at("pooling") == "max"));
+  REQUIRE(read(svg).starts_with("<svg"));
+}
+
+TEST_CASE("audit prints an interval") {
+  Folder const folder;
+  fs::path const json = folder.path / "audit.json";
+  auto const run =
+      eval(folder, "audit " + example("code-32k-l7") +
+                       " --queries 8 --block-size 16 --block-topk 512 --sample 16 --json " +
+                       json.string());
+  INFO(run.error);
+  REQUIRE(run.status == 0);
+  REQUIRE(run.out.find("of flat's tokens missed") != std::string::npos);
+  Json const audit = Json::parse(read(json)).at("audits")[0];
+  REQUIRE(audit.at("low") <= audit.at("missed"));
+  REQUIRE(audit.at("missed") <= audit.at("high"));
+  REQUIRE(audit.at("extra_keys_per_query") == 256.0);
+}
+
 TEST_CASE("help and exit code 0") {
   Folder const folder;
   auto const run = eval(folder, "--help");
@@ -259,6 +292,13 @@ TEST_CASE("bad arguments: exit code 2 and one sentence") {
   require_refused(folder, dump + " --pooling sub-mean:16 --block-size 8 --block-topk 512",
                   {"block size", "16"});
   require_refused(folder, dump + " --pooling mean --pooling max", {"--pooling", "2 times"});
+  require_refused(folder, dump + " --plot x.svg", {"--sweep"});
+  require_refused(folder, dump + " --sweep --block-size 64", {"--sweep", "--block-size"});
+  require_refused(folder, dump + " --sweep --topk 1", {"--topk", "1"});
+  require_refused(folder, dump + " --sweep --pooling median", {"--pooling", "median"});
+  require_refused(folder, "audit", {"DUMP"});
+  require_refused(folder, "audit " + dump + " --sample 1", {"--sample"});
+  require_refused(folder, "audit " + dump + " --sweep", {"audit", "--sweep"});
   require_refused(folder, dump + " --queries none", {"--queries", "none"});
   require_refused(folder, dump + " --queries 65", {"--queries", "65"});
   require_refused(folder, dump + " --queries 5:5", {"--queries"});
