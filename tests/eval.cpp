@@ -85,19 +85,23 @@ void require_refused(const Folder& folder, const std::string& arguments,
 
 TEST_CASE("figures agree with the published table of the committed dumps") {
   struct Row {
-    const char *size, *keep;
+    const char *pooling, *size, *keep;
     double needle_iou, needle_min, needle_mass, needles, code_iou, code_min, code_mass;
   };
-  // same candidate budget of 8192 tokens, then two levels
-  Row const rows[] = {{"128", "64", .647, .437, .9473, .743, .903, .675, .9958},
-                      {"64", "128", .695, .459, .9673, .890, .921, .766, .9973},
-                      {"32", "256", .761, .514, .9998, 1.00, .933, .789, .9983},
-                      {"16", "512", .823, .575, .9500, .982, .950, .817, .9990},
-                      {"128,16", "128,512", .798, .538, .9495, .890, .949, .819, .9986}};
+  // same candidate budget of 8192 tokens, two levels in the last row
+  Row const rows[] = {{"mean", "128", "64", .647, .437, .9473, .743, .903, .675, .9958},
+                      {"mean", "64", "128", .695, .459, .9673, .890, .921, .766, .9973},
+                      {"mean", "32", "256", .761, .514, .9998, 1.00, .933, .789, .9983},
+                      {"mean", "16", "512", .823, .575, .9500, .982, .950, .817, .9990},
+                      {"max", "128", "64", .542, .334, .9186, .890, .868, .609, .9951},
+                      {"sub-mean:8", "128", "64", .659, .457, .9991, 1.00, .924, .754, .9983},
+                      {"moments:1.0", "32", "256", .692, .396, .9954, .954, .950, .844, .9993},
+                      {"mean", "128,16", "128,512", .798, .538, .9495, .890, .949, .819, .9986}};
   Folder const folder;
   std::string arguments = example("needle-32k-l4") + " " + example("code-32k-l7");
   for (const Row& row : rows)
-    arguments += std::string(" --block-size ") + row.size + " --block-topk " + row.keep;
+    arguments += std::string(" --pooling ") + row.pooling + " --block-size " + row.size +
+                 " --block-topk " + row.keep;
   Json const dumps = figures(folder, arguments).at("dumps");
   REQUIRE(dumps.size() == 2);
   for (std::size_t i = 0; i < std::size(rows); ++i) {
@@ -118,8 +122,8 @@ TEST_CASE("figures agree with the published table of the committed dumps") {
   REQUIRE(flat.at("keys_per_query") > 20000.0);
   const Json& hierarchical = dumps[0].at("settings")[0].at("hierarchical");
   REQUIRE(hierarchical.at("keys_per_query") < 8192.0 + 256.0);
-  REQUIRE(dumps[0].at("settings")[4].at("levels") == Json({128, 16}));
-  REQUIRE(dumps[0].at("settings")[4].at("budgets") == Json({128, 512}));
+  REQUIRE(dumps[0].at("settings")[7].at("levels") == Json({128, 16}));
+  REQUIRE(dumps[0].at("settings")[7].at("budgets") == Json({128, 512}));
 }
 
 TEST_CASE("figures agree with the published table of the 64K dumps") {
@@ -130,25 +134,41 @@ TEST_CASE("figures agree with the published table of the 64K dumps") {
   auto const dump = [&](const char* name) {
     return (fs::path(data) / (std::string(name) + ".safetensors")).string();
   };
-  Json const dumps =
-      figures(folder, dump("needle-64k-l4") + " " + dump("code-64k-l7") +
-                          " --block-size 128 --block-topk 64 --block-size 128 --block-topk 128"
-                          " --block-size 16 --block-topk 512"
-                          " --block-size 128,16 --block-topk 256,512")
-          .at("dumps");
-  double const needle[][3] = {
-      {.516, .762, .00}, {.732, .842, .42}, {.747, .957, .89}, {.736, .923, .66}};
-  double const code[][2] = {{.760, .9941}, {.912, .9974}, {.851, .9960}, {.851, .9960}};
-  for (std::size_t i = 0; i < 4; ++i) {
+  struct Row {
+    const char *pooling, *size, *keep;
+    double needle_iou, needle_mass, needles, code_iou, code_mass;
+  };
+  Row const rows[] = {{"mean", "128", "64", .516, .762, .00, .760, .9941},
+                      {"mean", "128", "128", .732, .842, .42, .912, .9974},
+                      {"mean", "64", "128", .589, .825, .43, .794, .9944},
+                      {"mean", "32", "256", .668, .875, .60, .821, .9945},
+                      {"mean", "16", "512", .747, .957, .89, .851, .9960},
+                      {"sub-mean:16", "128", "64", .535, .937, 1.0, .804, .9970},
+                      {"sub-mean:2", "32", "256", .691, .938, .85, .836, .9955},
+                      {"moments:1", "32", "256", .551, .955, .97, .844, .9970},
+                      {"mean", "128,16", "256,512", .736, .923, .66, .851, .9960},
+                      {"max", "128", "64", .413, .779, .26, .700, .9864},
+                      {"min-max", "128", "64", .093, .756, 1.0, .266, .771}};
+  std::string arguments = dump("needle-64k-l4") + " " + dump("code-64k-l7");
+  for (const Row& row : rows)
+    arguments += std::string(" --pooling ") + row.pooling + " --block-size " + row.size +
+                 " --block-topk " + row.keep;
+  Json const dumps = figures(folder, arguments).at("dumps");
+  for (std::size_t i = 0; i < std::size(rows); ++i) {
     const Json& n = dumps[0].at("settings")[i].at("hierarchical");
-    require_close(n.at("iou_mean"), needle[i][0]);
-    require_close(n.at("mass"), needle[i][1]);
+    INFO(rows[i].pooling << " " << rows[i].size);
+    require_close(n.at("iou_mean"), rows[i].needle_iou);
+    require_close(n.at("mass"), rows[i].needle_mass);
     REQUIRE(n.at("needles").get<double>() ==
-            Catch::Approx(needle[i][2]).margin(0.006).epsilon(0)); // two digits in the table
+            Catch::Approx(rows[i].needles).margin(0.006).epsilon(0)); // two digits in the table
     const Json& c = dumps[1].at("settings")[i].at("hierarchical");
-    require_close(c.at("iou_mean"), code[i][0]);
-    require_close(c.at("mass"), code[i][1]);
+    require_close(c.at("iou_mean"), rows[i].code_iou);
+    require_close(c.at("mass"), rows[i].code_mass);
   }
+  const Json& moments = dumps[0].at("settings")[7];
+  REQUIRE(moments.at("pooling") == "moments:1");
+  REQUIRE(moments.at("hierarchical").at("keys_per_query").get<double>() ==
+          Catch::Approx(8192 + 2 * 1865).margin(50)); // two rows a block
 }
 
 TEST_CASE("--out holds the selections that the figures were taken from") {
@@ -203,6 +223,39 @@ TEST_CASE("the table names every indexer") {
     REQUIRE(run.out.find(word) != std::string::npos);
 }
 
+TEST_CASE("--sweep writes a table, JSON and a plot") {
+  Folder const folder;
+  fs::path const json = folder.path / "sweep.json", svg = folder.path / "sweep.svg";
+  auto const run = eval(folder, example("needle-32k-l4") + " " + example("code-32k-l7") +
+                                    " --sweep --queries 8 --pooling mean --pooling max --json " +
+                                    json.string() + " --plot " + svg.string());
+  INFO(run.error);
+  REQUIRE(run.status == 0);
+  REQUIRE(run.out.find("every dump") != std::string::npos);
+  Json const figures = Json::parse(read(json));
+  REQUIRE(figures.at("dumps").size() == 2);
+  REQUIRE(figures.at("settings").size() > 60);
+  for (const Json& setting : figures.at("settings"))
+    REQUIRE((setting.at("pooling") == "mean" || setting.at("pooling") == "max"));
+  REQUIRE(read(svg).starts_with("<svg"));
+}
+
+TEST_CASE("audit prints an interval") {
+  Folder const folder;
+  fs::path const json = folder.path / "audit.json";
+  auto const run =
+      eval(folder, "audit " + example("code-32k-l7") +
+                       " --queries 8 --block-size 16 --block-topk 512 --sample 16 --json " +
+                       json.string());
+  INFO(run.error);
+  REQUIRE(run.status == 0);
+  REQUIRE(run.out.find("of flat's tokens missed") != std::string::npos);
+  Json const audit = Json::parse(read(json)).at("audits")[0];
+  REQUIRE(audit.at("low") <= audit.at("missed"));
+  REQUIRE(audit.at("missed") <= audit.at("high"));
+  REQUIRE(audit.at("extra_keys_per_query") == 256.0);
+}
+
 TEST_CASE("help and exit code 0") {
   Folder const folder;
   auto const run = eval(folder, "--help");
@@ -232,7 +285,20 @@ TEST_CASE("bad arguments: exit code 2 and one sentence") {
   require_refused(folder, dump + " --block-size 128 --block-size 64 --block-topk 64", {"pairs"});
   require_refused(folder, dump + " --block-size 64,32,16,8,4,2,1 --block-topk 64,64,64,64,64,64,64",
                   {"levels"});
-  require_refused(folder, dump + " --pooling median", {"--pooling", "median"});
+  require_refused(folder, dump + " --pooling median", {"--pooling", "median", "sub-mean:16"});
+  require_refused(folder, dump + " --pooling sub-mean:3", {"--pooling", "sub-mean:3"});
+  require_refused(folder, dump + " --pooling sub-mean", {"--pooling", "sub-mean"});
+  require_refused(folder, dump + " --pooling moments:1.0x", {"--pooling", "moments:1.0x"});
+  require_refused(folder, dump + " --pooling sub-mean:16 --block-size 8 --block-topk 512",
+                  {"block size", "16"});
+  require_refused(folder, dump + " --pooling mean --pooling max", {"--pooling", "2 times"});
+  require_refused(folder, dump + " --plot x.svg", {"--sweep"});
+  require_refused(folder, dump + " --sweep --block-size 64", {"--sweep", "--block-size"});
+  require_refused(folder, dump + " --sweep --topk 1", {"--topk", "1"});
+  require_refused(folder, dump + " --sweep --pooling median", {"--pooling", "median"});
+  require_refused(folder, "audit", {"DUMP"});
+  require_refused(folder, "audit " + dump + " --sample 1", {"--sample"});
+  require_refused(folder, "audit " + dump + " --sweep", {"audit", "--sweep"});
   require_refused(folder, dump + " --queries none", {"--queries", "none"});
   require_refused(folder, dump + " --queries 65", {"--queries", "65"});
   require_refused(folder, dump + " --queries 5:5", {"--queries"});

@@ -4,18 +4,13 @@
 #pragma once
 
 #include "fidelity.hpp"
+#include "setting.hpp"
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace hisa::tools {
-
-/// A hierarchy to try: block sizes and blocks kept, coarse to fine.
-struct Setting {
-  std::vector<int> block_size, block_topk;
-};
 
 /// One indexer's selection and what it cost.
 struct Method {
@@ -41,14 +36,11 @@ struct Evaluation {
   std::vector<Outcome> outcomes;
 };
 
-/// Told what is being done and how much of it is, in [0, 1].
-using Progress = std::function<void(const std::string& step, double share)>;
-
-/// Throws hisa::precondition_error, as evaluate would, if the budgets of a setting are impossible.
-/// Cheap: nothing is computed.
+/// Throws hisa::precondition_error, as evaluate would, if the budgets of a setting are impossible,
+/// BadInput if there is no such rule. Cheap: nothing is computed.
 void check_settings(const Dump& dump, const std::vector<Setting>& settings, int topk);
 
-/// Evaluates the settings on some rows of a dump, with mean pooling. Kokkos must be initialised.
+/// Evaluates the settings on some rows of a dump. Kokkos must be initialised.
 Evaluation evaluate(const Dump& dump, const RowRange& rows, const std::vector<Setting>& settings,
                     int topk, const Progress& progress);
 

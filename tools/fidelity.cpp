@@ -7,7 +7,7 @@ namespace hisa::tools {
 
 namespace {
 
-using Tokens = std::span<const std::int32_t>;
+using Tokens = Tally::Tokens;
 
 std::int64_t intersection(Tokens a, Tokens b) {
   std::int64_t both = 0;
@@ -40,50 +40,48 @@ Tokens Selected::row(std::int32_t i) const {
   return all.first(std::size_t(std::find(all.begin(), all.end(), -1) - all.begin()));
 }
 
+void Tally::add(const Dump& dump, std::int32_t row, Tokens flat, Tokens selected) {
+  double const value = iou(flat, selected);
+  ++rows_;
+  iou_ += value;
+  iou_min_ = std::min(iou_min_, value);
+  if (dump.attention)
+    for (std::size_t a = 0; a < dump.attention->rows.size(); ++a)
+      if (dump.attention->rows[a] == row) {
+        auto const attention =
+            dump.attention->values.subspan(a * std::size_t(dump.keys), std::size_t(dump.keys));
+        mass_ += mass_on(selected, attention);
+        mass_by_flat_ += mass_on(flat, attention);
+      }
+  if (dump.needles)
+    for (std::size_t n = 0; n < dump.needles->rows.size(); ++n)
+      if (dump.needles->rows[n] == row) {
+        auto const [begin, end] = dump.needles->ranges[n];
+        for (std::int32_t token : flat)
+          if (token >= begin && token < end) {
+            ++needles_by_flat_;
+            needles_ += std::binary_search(selected.begin(), selected.end(), token);
+          }
+      }
+}
+
+Fidelity Tally::result() const {
+  Fidelity f;
+  f.iou_mean = rows_ == 0 ? 1 : iou_ / double(rows_);
+  f.iou_min = iou_min_;
+  if (mass_by_flat_ > 0)
+    f.mass = mass_ / mass_by_flat_;
+  if (needles_by_flat_ > 0)
+    f.needles = double(needles_) / double(needles_by_flat_);
+  return f;
+}
+
 Fidelity measure(const Dump& dump, const RowRange& rows, const Selected& flat,
                  const Selected& selected) {
-  Fidelity f;
-  f.iou_min = 1;
-  for (std::int32_t i = 0; i < rows.count(); ++i) {
-    double const value = iou(flat.row(i), selected.row(i));
-    f.iou_mean += value / rows.count();
-    f.iou_min = std::min(f.iou_min, value);
-  }
-
-  if (dump.attention) {
-    double kept = 0, by_flat = 0;
-    for (std::size_t a = 0; a < dump.attention->rows.size(); ++a) {
-      std::int32_t const row = dump.attention->rows[a];
-      if (!rows.contains(row))
-        continue;
-      auto const attention =
-          dump.attention->values.subspan(a * std::size_t(dump.keys), std::size_t(dump.keys));
-      kept += mass_on(selected.row(row - rows.first), attention);
-      by_flat += mass_on(flat.row(row - rows.first), attention);
-    }
-    if (by_flat > 0)
-      f.mass = kept / by_flat;
-  }
-
-  if (dump.needles) {
-    std::int64_t kept = 0, by_flat = 0;
-    for (std::size_t n = 0; n < dump.needles->rows.size(); ++n) {
-      std::int32_t const row = dump.needles->rows[n];
-      if (!rows.contains(row))
-        continue;
-      auto const [begin, end] = dump.needles->ranges[n];
-      for (std::int32_t token : flat.row(row - rows.first)) {
-        if (token < begin || token >= end)
-          continue;
-        Tokens const chosen = selected.row(row - rows.first);
-        ++by_flat;
-        kept += std::binary_search(chosen.begin(), chosen.end(), token);
-      }
-    }
-    if (by_flat > 0)
-      f.needles = double(kept) / double(by_flat);
-  }
-  return f;
+  Tally tally;
+  for (std::int32_t i = 0; i < rows.count(); ++i)
+    tally.add(dump, rows.first + i, flat.row(i), selected.row(i));
+  return tally.result();
 }
 
 } // namespace hisa::tools

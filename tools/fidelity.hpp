@@ -40,6 +40,20 @@ struct Fidelity {
   std::optional<double> needles;
 };
 
+/// Adds up rows of a dump to a Fidelity, one after the other, in any order.
+class Tally {
+  std::int64_t rows_ = 0, needles_ = 0, needles_by_flat_ = 0;
+  double iou_ = 0, iou_min_ = 1, mass_ = 0, mass_by_flat_ = 0;
+
+public:
+  using Tokens = std::span<const std::int32_t>;
+
+  /// Compares a row's selection with flat's; both ascending. O(tokens).
+  void add(const Dump& dump, std::int32_t row, Tokens flat, Tokens selected);
+
+  [[nodiscard]] Fidelity result() const;
+};
+
 /// Measures `selected` against `flat`; both hold the rows `rows` of the dump. O(rows * topk).
 Fidelity measure(const Dump& dump, const RowRange& rows, const Selected& flat,
                  const Selected& selected);

@@ -1,31 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #include "report.hpp"
 
-#include <hisa/version.hpp>
+#include "format.hpp"
 
-#include <nlohmann/json.hpp>
-
-#include <cstdio>
-#include <fstream>
 #include <iomanip>
-#include <sstream>
-#include <stdexcept>
 
 namespace hisa::tools {
 
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-std::string fixed(double value, int digits) {
-  std::ostringstream text;
-  text << std::fixed << std::setprecision(digits) << value;
-  return text.str();
-}
-
-std::string fixed_or_dash(const std::optional<double>& value, int digits) {
-  return value ? fixed(*value, digits) : "-";
-}
 
 /// The cells of a method's row behind its name.
 void print_row(std::ostream& out, const std::string& name, const Method* method,
@@ -43,22 +25,10 @@ void print_row(std::ostream& out, const std::string& name, const Method* method,
       << std::setw(9) << fixed_or_dash(f.needles, 3) << '\n';
 }
 
-std::string name_of(const Setting& setting) {
-  std::string name;
-  for (std::size_t l = 0; l < setting.block_size.size(); ++l)
-    name += (l == 0 ? "" : " > ") + std::to_string(setting.block_size[l]) + ":" +
-            std::to_string(setting.block_topk[l]);
-  return name;
-}
-
-Json to_json(const std::optional<double>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
-
 Json to_json(const Method& method) {
   return {{"keys_per_query", method.keys_per_query}, {"seconds", method.seconds},
           {"iou_mean", method.fidelity.iou_mean},    {"iou_min", method.fidelity.iou_min},
-          {"mass", to_json(method.fidelity.mass)},   {"needles", to_json(method.fidelity.needles)}};
+          {"mass", or_null(method.fidelity.mass)},   {"needles", or_null(method.fidelity.needles)}};
 }
 
 Json to_json(const Report& report) {
@@ -69,7 +39,7 @@ Json to_json(const Report& report) {
         {{"levels", outcome.setting.block_size},
          {"budgets", outcome.setting.block_topk},
          {"topk", evaluation.topk},
-         {"pooling", "mean"},
+         {"pooling", outcome.setting.pooling},
          {"pool_seconds", outcome.pool_seconds},
          {"flat", to_json(evaluation.flat)},
          {"hierarchical", to_json(outcome.hierarchical)},
@@ -109,14 +79,7 @@ void write_json(const std::filesystem::path& file, const std::vector<Report>& re
   Json dumps = Json::array();
   for (const Report& report : reports)
     dumps.push_back(to_json(report));
-  Json const root{{"hisa", HISA_VERSION}, {"dumps", std::move(dumps)}};
-  // A file name need not be UTF-8; JSON must be.
-  std::string const text = root.dump(2, ' ', false, Json::error_handler_t::replace);
-  std::ofstream out(file);
-  out << text << '\n';
-  out.close();
-  if (!out)
-    throw std::runtime_error(display(file) + ": cannot be written");
+  write_json(file, Json{{"dumps", std::move(dumps)}});
 }
 
 void write_selections(const std::filesystem::path& file, const Report& report) {

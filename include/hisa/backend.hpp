@@ -12,7 +12,7 @@
 #pragma once
 
 #include <hisa/block_lists.hpp>
-#include <hisa/pool.hpp>
+#include <hisa/pool_heads.hpp>
 #include <hisa/stream.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -33,23 +33,24 @@ struct Portable {
   static constexpr const char* name = "portable";
 
   /// Pools the blocks that `sequences` completes.
-  template <RowRule Rule, class Exec, class Keys>
+  template <PoolingRule Rule, class Exec, class Keys>
   static void pool(const Exec& exec, const Keys& keys,
-                   const PooledKeys<typename Keys::element_type>& pooled,
+                   const PooledKeys<pooled_element<Rule, typename Keys::element_type>>& pooled,
                    const Sequences& sequences) {
     int const splits = detail::splits_for(exec, sequences.count, keys.capacity());
     Kokkos::parallel_for("hisa::pool", detail::team_policy(exec, sequences.count * splits),
-                         detail::PoolBlocks<Rule, Keys>{keys, pooled, sequences, splits});
+                         detail::Pooler<Rule, Keys>{keys, pooled, sequences, splits});
   }
 
   /// Scores the contested candidates of a descent.
   template <class Exec, class DescentType>
   static void score(const Exec& exec, const DescentType& descent, const GroupWorkspace& workspace) {
     constexpr PortablePolicy policy = portable_policy<Exec>();
+    using Tile = typename detail::TileOf<policy.score, DescentType>::type;
     detail::prepare_queries(exec, descent.group, workspace.prepared);
     int const splits = detail::splits_for(exec, descent.group.count, descent.capacity);
     Kokkos::parallel_for("hisa::score", detail::team_policy(exec, descent.group.count * splits),
-                         detail::ScoreCandidates<policy.score, DescentType>{
+                         detail::ScoreCandidates<policy.score, DescentType, Tile>{
                              descent, workspace.prepared, workspace.scores, splits});
   }
 

@@ -141,11 +141,11 @@ std::int64_t pooled_blocks_needed(const PagedKeys<T, S>& keys, const std::int32_
 
 template <class Keys, class T>
 void check_pooled(const char* function, const Keys& keys, const PooledKeys<T>& pooled,
-                  int block_size, int rows) {
+                  int block_size, int parts) {
   require(pooled.block_size == block_size && block_size >= 1, function, "pooled.block_size",
           pooled.block_size, block_size >= 1 ? exactly(block_size) : at_least(1));
-  require(block_size % rows == 0, function, "pooled.block_size", block_size,
-          "a multiple of the rule's " + std::to_string(rows) + " rows");
+  require(block_size % parts == 0, function, "pooled.block_size", block_size,
+          "a multiple of the rule's " + std::to_string(parts) + " rows");
   require(pooled.head_dim == keys.head_dim, function, "pooled.head_dim", pooled.head_dim,
           exactly(keys.head_dim));
   if constexpr (requires { keys.page_size; })

@@ -31,12 +31,12 @@ struct TokenRows {
   }
 };
 
-/// Pooled blocks as the rows of a level.
-template <class Keys, RowRule Rule>
+/// Blocks pooled by a row rule, `Rows` rows a block, as the rows of a level.
+template <class Keys, int Rows>
 struct BlockRows {
   using keys_type = Keys;
   using element_type = typename Keys::element_type;
-  static constexpr int rows = Rule::rows;
+  static constexpr int rows = Rows;
   static constexpr bool blocks = true;
 
   Keys keys;
@@ -49,6 +49,44 @@ struct BlockRows {
             pooled.scales == nullptr ? 1.0f : pooled.scales[i]};
   }
 };
+
+/// Blocks pooled by a head rule as the rows of a level: fp32, scored by the rule's own formula.
+template <class Keys, HeadRule Rule>
+struct HeadBlockRows {
+  using keys_type = Keys;
+  using element_type = typename Keys::element_type; ///< of the queries
+  using head_rule = Rule;
+  static constexpr bool blocks = true;
+
+  Keys keys;
+  PooledKeys<const float> pooled;
+
+  HISA_FUNCTION constexpr std::int64_t block_size() const { return pooled.block_size; }
+  /// The block's rows, [Rule::rows, head_dim].
+  HISA_FUNCTION const float* block(const Visible& visible, std::int64_t b) const {
+    return pooled.values +
+           pooled_row(keys, pooled, visible, BlockIndex(b)).value * Rule::rows * pooled.head_dim;
+  }
+};
+
+namespace detail {
+
+template <class Keys, PoolingRule Rule>
+struct LevelRowsOf;
+template <class Keys, RowRule Rule>
+struct LevelRowsOf<Keys, Rule> {
+  using type = BlockRows<Keys, Rule::rows>;
+};
+template <class Keys, HeadRule Rule>
+struct LevelRowsOf<Keys, Rule> {
+  using type = HeadBlockRows<Keys, Rule>;
+};
+
+} // namespace detail
+
+/// A pooled level's rows: BlockRows for a row rule, HeadBlockRows for a head rule.
+template <class Keys, PoolingRule Rule>
+using LevelRows = typename detail::LevelRowsOf<Keys, Rule>::type;
 
 /// Lists of kept blocks in the workspace, one per query of the group that is being worked on.
 struct KeptLists {
@@ -74,7 +112,7 @@ struct QueryGroup {
 
 /// One level of the hierarchy as work for a group of queries.
 ///
-/// @tparam Rows        TokenRows or BlockRows
+/// @tparam Rows        TokenRows, BlockRows or HeadBlockRows
 /// @tparam Visibility  Ranges, Lengths or Ragged
 template <class Rows, class Visibility>
 struct Descent {

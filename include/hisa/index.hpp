@@ -13,7 +13,7 @@ namespace detail {
 
 /// One call. Everything in it has been checked.
 /// @tparam Visibility  Ranges, Lengths or Ragged
-/// @tparam Source      a RowRule, with pooled levels, or CallerBlocks, with a block list
+/// @tparam Source      a pooling rule, with pooled levels, or CallerBlocks, with a block list
 template <class Keys, class Visibility, CandidateSource Source>
 struct IndexCall {
   using T = typename Keys::element_type;
@@ -21,8 +21,9 @@ struct IndexCall {
   Queries<T> queries;
   Keys keys;
   Visibility visibility;
-  PooledKeys<const T> pooled[max_levels]; ///< coarse to fine; unused with CallerBlocks
-  BlockLists lists;                       ///< used with CallerBlocks
+  PooledKeys<const pooled_element<Source, T>>
+      pooled[max_levels]; ///< coarse to fine; unused with CallerBlocks
+  BlockLists lists;       ///< used with CallerBlocks
   Selection out;
   LevelTable levels;
   std::int64_t topk = 0;
@@ -48,7 +49,7 @@ struct IndexCall {
                                                         space.lists[1].blocks});
       else
         Backend::template descend<Strategy>(
-            exec, descent(group, BlockRows<Keys, Source>{keys, pooled[l]}, kept, levels.keep[l], l),
+            exec, descent(group, LevelRows<Keys, Source>{keys, pooled[l]}, kept, levels.keep[l], l),
             KeepBlocks{next}, space);
       kept = next;
     }
@@ -72,7 +73,7 @@ private:
     d.budget = budget;
     d.capacity = levels.candidates(level, max_keys);
     d.boundary = levels.boundary;
-    d.identity = RowRule<Source> ? topk : 0; // lists of the caller are never widened
+    d.identity = PoolingRule<Source> ? topk : 0; // lists of the caller are never widened
     return d;
   }
 };

@@ -24,11 +24,11 @@ struct LevelTable {
   /// The levels of a plan.
   /// @param maker      the function that the user called, for its sentences
   /// @param fixed      the sizes in the type of the levels; dynamic where budgets bring them
-  /// @param rows       pooled rows of a block
+  /// @param parts      equal parts that the rule divides a block into
   /// @param own_lists  the blocks come from the caller, who may list fewer than topk needs
   /// @throws precondition_error when sizes and budgets contradict each other
   static LevelTable checked(const char* maker, const LevelValues& fixed, const Budgets& budgets,
-                            Boundary boundary, int rows, bool own_lists) {
+                            Boundary boundary, int parts, bool own_lists) {
     LevelTable table;
     table.count = fixed.count;
     table.boundary = boundary;
@@ -40,8 +40,8 @@ struct LevelTable {
       require(size >= 1, maker, "block size", size, at_least(1));
       require(coarser == 0 || (size < coarser && coarser % size == 0), maker, "block size", size,
               "a proper divisor of the coarser level's " + std::to_string(coarser));
-      require(size % rows == 0, maker, "block size", size,
-              "a multiple of the rule's " + std::to_string(rows) + " rows");
+      require(size % parts == 0, maker, "block size", size,
+              "a multiple of the rule's " + std::to_string(parts) + " rows");
       require(m >= 1, maker, "budgets.keep", m, at_least(1));
       require(m <= handed_on / size, maker, "budgets.keep", m,
               at_most(handed_on / size) + ", the blocks of the coarser level's budget");

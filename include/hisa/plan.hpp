@@ -7,6 +7,7 @@
 #include <hisa/checks.hpp>
 #include <hisa/index.hpp>
 #include <hisa/report.hpp>
+#include <hisa/row_rules.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -34,9 +35,10 @@ class Plan {
                 "hisa::Plan: CallerBlocks takes exactly one level, the block size of the lists");
 
 public:
-  using element_type = typename Keys::element_type;   ///< of queries, keys and pooled keys
-  using pooled_type = PooledKeys<const element_type>; ///< one level's rows, as a call reads them
-  using backend_type = Backend;                       ///< what runs the steps
+  using element_type = typename Keys::element_type; ///< of queries and keys
+  /// One level's rows, as a call reads them: of the element type, or fp32 for a head rule.
+  using pooled_type = PooledKeys<const pooled_element<Source, element_type>>;
+  using backend_type = Backend; ///< what runs the steps
 
   /// Checks the configuration; see make_plan.
   Plan(const ShapeT& shape, const Budgets& budgets, const Options& options)
@@ -129,11 +131,11 @@ private:
   }
 
   void set_levels(const Budgets& budgets) {
-    int rows = 1;
-    if constexpr (RowRule<Source>)
-      rows = Source::rows;
+    int parts = 1;
+    if constexpr (PoolingRule<Source>)
+      parts = detail::parts_of<Source>;
     levels_ = detail::LevelTable::checked(maker, LevelsT::block_sizes(), budgets, options_.boundary,
-                                          rows, std::same_as<Source, CallerBlocks>);
+                                          parts, std::same_as<Source, CallerBlocks>);
   }
 
   void lay_out() {
@@ -222,9 +224,10 @@ private:
     detail::check_keys(function, keys, shape_.max_keys, shape_.head_dim);
     if (queries.count == 0)
       return;
-    if constexpr (RowRule<Source>)
+    if constexpr (PoolingRule<Source>)
       for (std::size_t l = 0; l < N; ++l)
-        detail::check_pooled(function, keys, pooled[l], levels_.block_size[int(l)], Source::rows);
+        detail::check_pooled(function, keys, pooled[l], levels_.block_size[int(l)],
+                             detail::parts_of<Source>);
     if constexpr (std::same_as<Source, CallerBlocks>) {
       detail::require_array(lists.blocks, function, "lists.blocks");
       detail::require(lists.capacity >= 1 && lists.capacity <= levels_.keep[0], function,
@@ -275,7 +278,7 @@ auto make_plan_on(const Exec&, const Shape<Heads, HeadDim>& shape, const Budgets
 /// @param budgets  `topk`; `block_size` where levels are dynamic; `keep` of the levels above the
 ///                 finest, whose own follows
 /// @throws precondition_error unless B divides topk and the boundary option is not `extra`
-template <class LevelsT, RowRule Rule = MeanPool, SelectStrategy Strategy = RadixSelect,
+template <class LevelsT, PoolingRule Rule = MeanPool, SelectStrategy Strategy = RadixSelect,
           class Keys = ContiguousKeys<e4m3fn>, class Exec, int Heads = dynamic,
           int HeadDim = dynamic>
 auto make_block_sparse_plan(const Exec& exec, const Shape<Heads, HeadDim>& shape, Budgets budgets,

@@ -40,13 +40,30 @@ struct Sequences {
 
 namespace detail {
 
-/// Pools the blocks that new_length completes beyond old_length: `splits` teams share a sequence. A
-/// team's threads share a block by `dims` dimensions at a time, so that a row of keys is read
-/// along.
+/// The blocks of a sequence that a call completes, one share of them for each of its teams.
+struct BlockShare {
+  Visible visible;
+  std::int64_t first, end, step;
+
+  HISA_FUNCTION BlockShare(const Sequences& sequences, std::int64_t s, std::int64_t split,
+                           std::int64_t splits, std::int64_t keys, std::int64_t size)
+      : visible(sequences.visible(s, keys)), step(splits) {
+    std::int64_t const done =
+        sequences.old_length == nullptr ? 0 : Sequences::blocks(sequences.old_length[s], size);
+    first = done + split;
+    end = Sequences::blocks(visible.count(), size);
+  }
+};
+
+/// Dimensions of a block that a thread pools at a time, so that a row of keys is read along.
+inline constexpr int pooled_dims = 16;
+
+/// Pools by a row rule the blocks that new_length completes beyond old_length: `splits` teams share
+/// a sequence, a team's threads share a row of a block.
 template <RowRule Rule, class Keys>
 struct PoolBlocks {
   using T = typename Keys::element_type;
-  static constexpr int dims = 16;
+  static constexpr int dims = pooled_dims;
   static constexpr float infinity = std::numeric_limits<float>::infinity();
 
   Keys keys;
@@ -56,15 +73,11 @@ struct PoolBlocks {
 
   template <class Member>
   KOKKOS_FUNCTION void operator()(const Member& team) const {
-    std::int64_t const s = team.league_rank() / splits, split = team.league_rank() % splits;
-    Visible const visible = sequences.visible(s, keys.capacity());
-    std::int64_t const size = pooled.block_size;
-    std::int64_t const done =
-        sequences.old_length == nullptr ? 0 : Sequences::blocks(sequences.old_length[s], size);
-    std::int64_t const complete = Sequences::blocks(visible.count(), size);
-    for (std::int64_t b = done + split; b < complete; b += splits)
+    BlockShare const share(sequences, team.league_rank() / splits, team.league_rank() % splits,
+                           splits, keys.capacity(), pooled.block_size);
+    for (std::int64_t b = share.first; b < share.end; b += share.step)
       for (int r = 0; r < Rule::rows; ++r)
-        pool_row(team, visible, b, r);
+        pool_row(team, share.visible, b, r);
   }
 
   /// Folds the dimensions [first, first + n) of row r of block b.

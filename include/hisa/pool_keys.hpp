@@ -9,14 +9,15 @@
 HISA_NAMESPACE_BEGIN
 namespace detail {
 
-template <RowRule Rule, class Backend, class Exec, class Keys, class T>
+template <PoolingRule Rule, class Backend, class Exec, class Keys, class T>
 void pool_checked(const char* function, const Exec& exec, const Keys& keys,
                   const PooledKeys<T>& pooled, const Sequences& sequences) {
-  static_assert(std::same_as<T, typename Keys::element_type>,
-                "hisa: pooled keys must be writable and of the keys' element type");
+  static_assert(std::same_as<T, pooled_element<Rule, typename Keys::element_type>>,
+                "hisa: pooled keys must be writable and of the keys' element type (of a head rule: "
+                "of float)");
   require(keys.head_dim >= 1, function, "keys.head_dim", keys.head_dim, at_least(1));
   check_keys(function, keys, std::numeric_limits<std::int32_t>::max(), keys.head_dim);
-  check_pooled(function, keys, pooled, pooled.block_size, Rule::rows);
+  check_pooled(function, keys, pooled, pooled.block_size, parts_of<Rule>);
   constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max();
   require(sequences.count >= 0 && sequences.count <= largest, function, "sequences.count",
           sequences.count, "0 .. " + std::to_string(largest));
@@ -46,7 +47,7 @@ void pool_checked(const char* function, const Exec& exec, const Keys& keys,
 /// @param sequences  old and new lengths, device memory
 /// @tparam Backend  void: the execution space's own
 /// @throws precondition_error before anything is launched
-template <RowRule Rule, class Backend = void, class Exec, class Keys, class T>
+template <PoolingRule Rule, class Backend = void, class Exec, class Keys, class T>
 void pool_append(const Exec& exec, const Keys& keys, const PooledKeys<T>& pooled,
                  const Sequences& sequences) {
   if (sequences.count > 0)
@@ -59,7 +60,7 @@ void pool_append(const Exec& exec, const Keys& keys, const PooledKeys<T>& pooled
 /// `exec`. O(D) a key.
 /// @tparam Backend  void: the execution space's own
 /// @throws precondition_error before anything is launched
-template <RowRule Rule, class Backend = void, class Exec, class Keys, class T>
+template <PoolingRule Rule, class Backend = void, class Exec, class Keys, class T>
 void pool_rebuild(const Exec& exec, const Keys& keys, const PooledKeys<T>& pooled,
                   Sequences sequences) {
   sequences.old_length = nullptr;

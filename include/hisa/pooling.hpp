@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// Pooling rules: how the keys of a block become pooled rows. A row rule makes `rows` ordinary rows
-/// of a block, each from an equal part of its tokens; the block's score is the largest of its
-/// rows'.
+/// What a pooling rule is: how the keys of a block become pooled rows, and how the block's score
+/// follows from them. The rules themselves are in hisa/row_rules.hpp and hisa/head_rules.hpp.
 #pragma once
 
+#include <hisa/arithmetic.hpp>
 #include <hisa/config.hpp>
 #include <hisa/element.hpp>
 
 #include <concepts>
+#include <type_traits>
 
 HISA_NAMESPACE_BEGIN
 
-/// What a row rule provides. For each dimension of each row, the values `value * scale` of the
-/// row's tokens are folded in ascending token order, from `identity`, in fp32 and without
-/// contraction.
+/// A row rule makes `rows` ordinary rows of a block, each from an equal part of its tokens, in the
+/// element type of the keys; the block's score is the largest of its rows'. For each dimension of
+/// each row, the values `value * scale` of the row's tokens are folded in ascending token order,
+/// from `identity`, in fp32 and without contraction.
 template <class Rule>
 concept RowRule = requires(float a, float b, int tokens) {
   { Rule::name } -> std::convertible_to<const char*>;
@@ -24,16 +26,34 @@ concept RowRule = requires(float a, float b, int tokens) {
   { Rule::finish(a, tokens) } -> std::same_as<float>;
 };
 
-/// The mean of the block's keys, as in the paper.
-struct MeanPool {
-  static constexpr const char* name = "mean";
-  static constexpr int rows = 1;
-  static constexpr float identity = 0.0f;
-  HISA_FUNCTION static constexpr float fold(float sum, float value) { return sum + value; }
-  HISA_FUNCTION static constexpr float finish(float sum, int tokens) {
-    return sum / static_cast<float>(tokens);
-  }
+/// A head rule makes `rows` rows of fp32 of a whole block and has a formula of its own for each
+/// head, before the weights: the block's score is sum_j w_j relu(value_j).
+///
+/// - `Fold` makes the rows of one dimension: default constructed, `add(value * scale)` for each of
+///   the block's tokens in ascending order, then `row(r)`. A block with a key that is not finite,
+///   or a row that is not, becomes rows of NaN and scores +0.
+/// - `sums` accumulators a head start at 0. `accumulate(q, row, sums)` takes one dimension: the
+///   query's value and `row[0 .. rows)`, in ascending order of the dimensions.
+/// - `value(sums, w)` is the head's value_j; it may look at the weight's sign.
+///
+/// All of it is fp32; products are added with hisa::multiply_add, so that every compiler makes the
+/// same bits.
+template <class Rule>
+concept HeadRule = std::default_initializable<typename Rule::Fold> &&
+    requires(typename Rule::Fold& fold, const typename Rule::Fold& folded, float x,
+             const float* row, float* sums) {
+  { Rule::name } -> std::convertible_to<const char*>;
+  { Rule::rows } -> std::convertible_to<int>;
+  { Rule::sums } -> std::convertible_to<int>;
+  fold.add(x);
+  { folded.row(0) } -> std::same_as<float>;
+  Rule::accumulate(x, row, sums);
+  { Rule::value(sums, x) } -> std::same_as<float>;
 };
+
+/// What turns keys into pooled rows.
+template <class Rule>
+concept PoolingRule = RowRule<Rule> || HeadRule<Rule>;
 
 /// In the place of a pooling rule: the blocks come from the caller as BlockLists, nothing is
 /// pooled.
@@ -43,25 +63,17 @@ struct CallerBlocks {
 
 /// What may stand as a plan's source of candidates.
 template <class Source>
-concept CandidateSource = RowRule<Source> || std::same_as<Source, CallerBlocks>;
+concept CandidateSource = PoolingRule<Source> || std::same_as<Source, CallerBlocks>;
+
+/// The element type of a source's pooled rows beside keys of type T: fp32 for a head rule, else T.
+template <CandidateSource Source, ElementType T>
+using pooled_element = std::conditional_t<HeadRule<Source>, float, T>;
 
 namespace detail {
 
-/// value * scale rounded to fp32, and never contracted with what it is added to.
-HISA_FUNCTION inline float rounded_product(float value, float scale) {
-#if defined(__CUDA_ARCH__)
-  return __fmul_rn(value, scale);
-#elif defined(__clang__)
-#pragma clang fp contract(off)
-  float const product = value * scale;
-  return product;
-#elif defined(__GNUC__) && __GNUC__ >= 12 && !defined(__CUDACC__)
-  return __builtin_assoc_barrier(value * scale);
-#else
-  float volatile const product = value * scale;
-  return product;
-#endif
-}
+/// Equal parts that a rule divides a block into.
+template <PoolingRule Rule>
+inline constexpr int parts_of = RowRule<Rule> ? Rule::rows : 1;
 
 /// True for neither infinities nor NaN, whatever the floating-point options.
 HISA_FUNCTION constexpr bool is_finite(float x) {

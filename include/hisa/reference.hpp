@@ -6,7 +6,7 @@
 
 #include <hisa/error.hpp>
 #include <hisa/order_key.hpp>
-#include <hisa/pooling.hpp>
+#include <hisa/row_rules.hpp>
 #include <hisa/shape.hpp>
 #include <hisa/tensors.hpp>
 
@@ -43,9 +43,18 @@ struct Choice {
   IndexBase index_base = IndexBase::relative;
 };
 
+/// The sum of the 16 chains of heads: pairwise, chain i to chain i + 8, then + 4, + 2, + 1.
+template <class Real>
+Real sum_chains(Real (&chains)[16]) {
+  for (int width = 8; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i)
+      chains[i] += chains[i + width];
+  return chains[0];
+}
+
 /// The score of one key: k_scale * sum_j w_j relu(q_j . k). The dot product is a chain of FMAs over
 /// ascending d. Heads are summed in 16 chains of FMAs (head j in chain j mod 16, ascending j),
-/// which are then added pairwise, chain i to chain i + 8, then + 4, + 2, + 1.
+/// which sum_chains adds.
 /// @tparam Real  float: the specified arithmetic; double: the value that error bounds are taken
 /// from
 template <class Real = float, ElementType T>
@@ -61,10 +70,7 @@ Real score(const Queries<T>& queries, std::int64_t t, const KeyRow<T>& key) {
     Real const relu = dot > 0 ? dot : Real(0); // a NaN dot counts 0
     chains[j % 16] = std::fma(w, relu, chains[j % 16]);
   }
-  for (int width = 8; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i)
-      chains[i] += chains[i + width];
-  return static_cast<Real>(key.scale) * chains[0];
+  return static_cast<Real>(key.scale) * sum_chains(chains);
 }
 
 /// The sum that the error bound of a score is a multiple of: k_scale sum_j |w_j| sum_d |q_jd k_d|.
@@ -114,6 +120,32 @@ float block_score(const Queries<T>& queries, const Keys& keys, const PooledKeys<
       best = s;
   }
   return best;
+}
+
+/// The score of a block by a head rule: sum_j w_j relu(value_j), heads summed as in `score`.
+template <HeadRule Rule, class Keys, ElementType T = typename Keys::element_type>
+float block_score(const Queries<T>& queries, const Keys& keys,
+                  const PooledKeys<const float>& pooled, const Visible& visible,
+                  std::int64_t block) {
+  const float* const rows =
+      pooled.values +
+      pooled_row(keys, pooled, visible, BlockIndex(block)).value * Rule::rows * pooled.head_dim;
+  float chains[16] = {};
+  for (int j = 0; j < queries.heads; ++j) {
+    std::int64_t const head = visible.query * queries.heads + j;
+    float sums[Rule::sums] = {};
+    for (int d = 0; d < queries.head_dim; ++d) {
+      float row[Rule::rows];
+      for (int r = 0; r < Rule::rows; ++r)
+        row[r] = rows[r * pooled.head_dim + d];
+      Rule::accumulate(Element<T>::to_float(queries.values[head * queries.head_dim + d]), row,
+                       sums);
+    }
+    float const w = queries.weights[head];
+    float const value = Rule::value(sums, w);
+    chains[j % 16] = std::fma(w, value > 0 ? value : 0.0f, chains[j % 16]);
+  }
+  return sum_chains(chains);
 }
 
 /// A pooled level as far as a choice among given scores needs it.
@@ -219,15 +251,15 @@ void keep_row(const Keys& keys, const Visible& visible, const std::vector<LevelS
 
 /// Hierarchical: keep_row for every query, by the formula's own scores. No levels: the flat
 /// indexer.
-template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type,
+template <PoolingRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type,
           VisibilityOf<Keys> Visibility>
 Result hierarchical(const Queries<T>& queries, const Keys& keys,
-                    const std::vector<Level<T>>& levels, const Visibility& visibility,
-                    const Choice& choice) {
+                    const std::vector<Level<pooled_element<Rule, T>>>& levels,
+                    const Visibility& visibility, const Choice& choice) {
   Result result;
   result.topk = choice.topk;
   std::vector<LevelSize> sizes;
-  for (const Level<T>& level : levels)
+  for (const auto& level : levels)
     sizes.push_back({level.pooled.block_size, level.keep});
   for (std::int64_t t = 0; t < queries.count; ++t) {
     Visible const visible = visibility.visible(t, keys.capacity());
@@ -250,16 +282,18 @@ Result flat(const Queries<T>& queries, const Keys& keys, const Visibility& visib
 }
 
 /// Block-sparse: all visible tokens of the best topk / B blocks. Needs B | topk, refuses `extra`.
-template <RowRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type,
+template <PoolingRule Rule = MeanPool, class Keys, ElementType T = typename Keys::element_type,
           VisibilityOf<Keys> Visibility>
-Result block_sparse(const Queries<T>& queries, const Keys& keys, const PooledKeys<const T>& pooled,
+Result block_sparse(const Queries<T>& queries, const Keys& keys,
+                    const PooledKeys<const pooled_element<Rule, T>>& pooled,
                     const Visibility& visibility, const Choice& choice) {
   constexpr const char* function = "reference::block_sparse";
   detail::require(choice.topk % pooled.block_size == 0, function, "topk", choice.topk,
                   "a multiple of the block size");
   detail::require(choice.boundary != Boundary::extra, function, "boundary", "extra",
                   "counted or none");
-  std::vector<Level<T>> const levels{{pooled, choice.topk / pooled.block_size}};
+  std::vector<Level<pooled_element<Rule, T>>> const levels{
+      {pooled, choice.topk / pooled.block_size}};
   return hierarchical<Rule>(queries, keys, levels, visibility, choice);
 }
 
@@ -319,6 +353,34 @@ void pool(const Keys& keys, const PooledKeys<T>& pooled, const Visible& visible,
       if (pooled.scales != nullptr)
         pooled.scales[row] = scale;
     }
+}
+
+/// The same by a head rule: fp32 rows of the whole block, all of NaN if anything is not finite.
+template <HeadRule Rule, class Keys>
+void pool(const Keys& keys, const PooledKeys<float>& pooled, const Visible& visible,
+          std::int64_t length) {
+  using T = typename Keys::element_type;
+  for (std::int64_t b = 0; b < length / pooled.block_size; ++b) {
+    float* const rows = pooled.values + pooled_row(keys, pooled, visible, BlockIndex(b)).value *
+                                            Rule::rows * pooled.head_dim;
+    bool finite = true;
+    for (int d = 0; d < pooled.head_dim; ++d) {
+      typename Rule::Fold fold;
+      for (int i = 0; i < pooled.block_size; ++i) {
+        TokenIndex const token(visible.anchor + b * pooled.block_size + i);
+        KeyRow<T> const key = keys.row(visible, token);
+        float const value = detail::rounded_product(Element<T>::to_float(key.values[d]), key.scale);
+        finite = finite && detail::is_finite(value);
+        fold.add(value);
+      }
+      for (int r = 0; r < Rule::rows; ++r) {
+        rows[r * pooled.head_dim + d] = fold.row(r);
+        finite = finite && detail::is_finite(fold.row(r));
+      }
+    }
+    if (!finite)
+      std::fill_n(rows, Rule::rows * pooled.head_dim, Element<float>::nan());
+  }
 }
 
 } // namespace reference

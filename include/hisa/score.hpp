@@ -39,6 +39,14 @@ struct PreparedQueries {
   HISA_FUNCTION const float* weight(std::int64_t i) const { return weights + i * padded_heads; }
 };
 
+/// The sum of the chains, pairwise: chain i and chain i + 8, then + 4, + 2, + 1.
+HISA_FUNCTION inline float sum_chains(float (&chains)[head_chains]) {
+  for (int width = head_chains / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i)
+      chains[i] += chains[i + width];
+  return chains[0];
+}
+
 /// Keys of a thread's tile as the inner loop reads them: `E` is float, or the element type itself
 /// where values are converted at each use.
 template <ScorePolicy P, class E>
@@ -97,7 +105,7 @@ public:
       stage(0, queries_.head_dim);
     passes<P.groups>(0);
     for (int i = 0; i < P.keys; ++i)
-      scores[i] = keys_[i].scale * sum_chains(i);
+      scores[i] = keys_[i].scale * sum_of(i);
   }
 
 private:
@@ -154,14 +162,11 @@ private:
     }
   }
 
-  HISA_FUNCTION float sum_chains(int key) const {
+  HISA_FUNCTION float sum_of(int key) const {
     float chains[head_chains];
     for (int v = 0; v < chain_vectors; ++v)
       chains_[key][v].store(chains + v * P.lanes);
-    for (int width = head_chains / 2; width > 0; width /= 2)
-      for (int i = 0; i < width; ++i)
-        chains[i] += chains[i + width];
-    return chains[0];
+    return sum_chains(chains);
   }
 };
 
@@ -196,12 +201,34 @@ void prepare_queries(const Exec& exec, const QueryGroup<T>& group, const Prepare
                        PrepareQueries<T>{group, out});
 }
 
-/// Scores the contested candidates of a descent: `splits` teams share a query.
+/// A level's rows by the flat formula: the scores of a tile of rows, each the best of its key rows.
 template <ScorePolicy P, class DescentType>
-struct ScoreCandidates {
+struct RowTile {
   using T = typename DescentType::element_type;
-  static constexpr int rows = DescentType::rows_type::rows;
 
+  HISA_FUNCTION static void score(const DescentType& descent, const PreparedQueries& prepared,
+                                  const Visible& visible, std::int64_t i,
+                                  const std::int64_t (&level_row)[P.keys], float (&best)[P.keys]) {
+    std::int64_t const size = descent.rows.block_size();
+    for (int r = 0; r < DescentType::rows_type::rows; ++r) {
+      KeyRow<T> keys[P.keys];
+      for (int j = 0; j < P.keys; ++j) // the query's first head where there is no row to be read
+        keys[j] = visible.covers(level_row[j], size)
+                      ? descent.rows.row(visible, level_row[j], r)
+                      : KeyRow<T>{descent.group.queries.values, 0.0f};
+      float scores[P.keys];
+      TileScorer<P, T>(prepared, i, keys).score(scores);
+      for (int j = 0; j < P.keys; ++j)
+        if (r == 0 || precedes(scores[j], 0, best[j], 0))
+          best[j] = scores[j];
+    }
+  }
+};
+
+/// Scores the contested candidates of a descent: `splits` teams share a query.
+/// @tparam Tile  RowTile or HeadTile: what scores P.keys rows of the level
+template <ScorePolicy P, class DescentType, class Tile>
+struct ScoreCandidates {
   DescentType descent;
   PreparedQueries prepared;
   ScoreRowsOut out;
@@ -225,36 +252,18 @@ struct ScoreCandidates {
     });
   }
 
-  /// Scores the positions [position, min(position + P.keys, end)) into to[0] ..
+  /// Scores the positions [position, min(position + P.keys, end)) into to[0] .. A block that is not
+  /// wholly visible is -inf: its pooled row may not have been written and is never read.
   KOKKOS_FUNCTION void score_tile(const Visible& visible, const Candidates& candidates,
                                   std::int64_t i, std::int64_t position, std::int64_t end,
                                   float* to) const {
-    std::int64_t const size = descent.rows.block_size();
     std::int64_t level_row[P.keys];
     for (int j = 0; j < P.keys; ++j) // a short tile repeats its last row
       level_row[j] = candidates.row(position + j < end ? position + j : end - 1);
-    float best[P.keys];
-    for (int r = 0; r < rows; ++r) {
-      KeyRow<T> keys[P.keys];
-      for (int j = 0; j < P.keys; ++j)
-        keys[j] = readable(visible, level_row[j], size, r);
-      float scores[P.keys];
-      TileScorer<P, T>(prepared, i, keys).score(scores);
-      for (int j = 0; j < P.keys; ++j)
-        if (r == 0 || precedes(scores[j], 0, best[j], 0))
-          best[j] = scores[j];
-    }
+    float scores[P.keys];
+    Tile::score(descent, prepared, visible, i, level_row, scores);
     for (int j = 0; j < P.keys && position + j < end; ++j)
-      to[j] = visible.covers(level_row[j], size) ? best[j] : minus_infinity;
-  }
-
-  /// The key row, or the query's first head in its place where the block is not wholly visible: the
-  /// pooled row of such a block may not have been written and is never read.
-  KOKKOS_FUNCTION KeyRow<T> readable(const Visible& visible, std::int64_t row, std::int64_t size,
-                                     int r) const {
-    if (visible.covers(row, size))
-      return descent.rows.row(visible, row, r);
-    return {descent.group.queries.values, 0.0f};
+      to[j] = visible.covers(level_row[j], descent.rows.block_size()) ? scores[j] : minus_infinity;
   }
 };
 

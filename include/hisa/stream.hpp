@@ -5,7 +5,7 @@
 #pragma once
 
 #include <hisa/launch.hpp>
-#include <hisa/score.hpp>
+#include <hisa/score_heads.hpp>
 #include <hisa/select.hpp>
 #include <hisa/workspace.hpp>
 
@@ -33,7 +33,8 @@ struct Share {
 /// the best of their shares in their slots, to MergeShares.
 template <ScorePolicy P, StreamStrategy Strategy, class DescentType, class Out>
 struct StreamCandidates {
-  ScoreCandidates<P, DescentType> scorer; ///< writes no rows here
+  ScoreCandidates<P, DescentType, typename TileOf<P, DescentType>::type>
+      scorer; ///< writes no rows here
   Out out;
   StrategyScratch scratch;
   StreamSlots slots;

@@ -5,7 +5,7 @@
 #pragma once
 
 #include <hisa/error.hpp>
-#include <hisa/pooling.hpp>
+#include <hisa/row_rules.hpp>
 #include <hisa/tensors.hpp>
 
 #include <cstdint>
@@ -113,7 +113,7 @@ auto make_contiguous_keys(const Values& values, const Scales& scales) {
 /// Pooled keys from values [blocks, R, D] of blocks of `block_size` tokens, without scales.
 /// R is the rule's.
 /// @throws precondition_error unless the values are row-major and packed
-template <RowRule Rule = MeanPool, class Values>
+template <PoolingRule Rule = MeanPool, class Values>
 auto make_pooled_keys(const Values& values, int block_size) {
   static_assert(detail::rank_of<Values>() == 3,
                 "hisa::make_pooled_keys: values are [blocks, R, D]");
@@ -129,7 +129,7 @@ auto make_pooled_keys(const Values& values, int block_size) {
 }
 
 /// The same with scales [blocks, R].
-template <RowRule Rule = MeanPool, class Values, class Scales>
+template <PoolingRule Rule = MeanPool, class Values, class Scales>
 auto make_pooled_keys(const Values& values, const Scales& scales, int block_size) {
   static_assert(detail::rank_of<Scales>() == 2, "hisa::make_pooled_keys: scales are [blocks, R]");
   constexpr const char* function = "make_pooled_keys";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// expect: RowRule
+// expect: PoolingRule
 // A rule that is none.
 #include "given.hpp"
 

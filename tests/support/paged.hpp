@@ -94,59 +94,65 @@ struct PagedProblem {
   }
 
   /// The pooled rows of a level, by the reference.
-  Pooled<T> pool(const std::vector<std::byte>& bytes, int block_size) const {
-    Pooled<T> pooled(pages_in_cache * std::max(1, page_size / block_size), block_size, D);
+  template <class Rule = hisa::MeanPool>
+  auto pool(const std::vector<std::byte>& bytes, int block_size) const {
+    Pooled<hisa::pooled_element<Rule, T>> pooled(
+        pages_in_cache * std::max(1, page_size / block_size), block_size, D, Rule::rows);
     for (std::int64_t s = 0; s < batch; ++s) {
       hisa::Visible v;
       v.sequence = s;
-      hisa::reference::pool(keys(bytes.data(), table.data()), pooled.view, v,
-                            sequences[std::size_t(s)].N);
+      hisa::reference::pool<Rule>(keys(bytes.data(), table.data()), pooled.view, v,
+                                  sequences[std::size_t(s)].N);
     }
     return pooled;
   }
 
-  template <class Strategy = hisa::RadixSelect>
+  template <class Rule = hisa::MeanPool, class Strategy = hisa::RadixSelect>
   hisa::reference::Result run(const Setting& setting) const {
+    using E = hisa::pooled_element<Rule, T>;
     std::vector<std::byte> const bytes = pages();
     Problem<T> const queries = all_queries();
     Device<T> const q(queries.q);
     Device<float> const w(queries.w);
     Device<std::byte> const cache(bytes);
     Device<std::int32_t> const page_table(table), sequence_lengths(lengths);
-    std::vector<DevicePooled<T>> levels;
-    std::vector<hisa::PooledKeys<const T>> views;
+    std::vector<DevicePooled<E>> levels;
+    std::vector<hisa::PooledKeys<const E>> views;
     for (auto [size, keep] : setting.levels)
-      levels.emplace_back(pool(bytes, size));
+      levels.emplace_back(pool<Rule>(bytes, size));
     for (const auto& level : levels)
       views.push_back(level.view);
-    return run_on_device<hisa::MeanPool, Strategy>(
+    return run_on_device<Rule, Strategy>(
         Exec(), setting, hisa::Queries<T>{q.data(), w.data(), queries.M, H, D},
         keys(cache.data(), page_table.data()), views,
         hisa::Lengths{sequence_lengths.data(), batch, next_n, form});
   }
 
+  template <class Rule = hisa::MeanPool>
   hisa::reference::Result run_reference(const Setting& setting) const {
+    using E = hisa::pooled_element<Rule, T>;
     std::vector<std::byte> const bytes = pages();
     Problem<T> const queries = all_queries();
-    std::vector<Pooled<T>> pooled;
-    std::vector<hisa::reference::Level<T>> levels;
+    std::vector<Pooled<E>> pooled;
+    std::vector<hisa::reference::Level<E>> levels;
     pooled.reserve(setting.levels.size());
     for (auto [size, keep] : setting.levels) {
-      pooled.push_back(pool(bytes, size));
+      pooled.push_back(pool<Rule>(bytes, size));
       levels.push_back({pooled.back().view, keep});
     }
-    return hisa::reference::hierarchical(
+    return hisa::reference::hierarchical<Rule>(
         hisa::Queries<T>{queries.q.data(), queries.w.data(), queries.M, H, D},
         keys(bytes.data(), table.data()), levels,
         hisa::Lengths{lengths.data(), batch, next_n, form}, setting.choice());
   }
 
   /// Sequence s as a prefill of its last next_n tokens over contiguous keys.
+  template <class Rule = hisa::MeanPool>
   hisa::reference::Result prefill(std::size_t s, const Setting& setting) const {
-    std::vector<Pooled<T>> pooled;
+    std::vector<Pooled<hisa::pooled_element<Rule, T>>> pooled;
     for (auto [size, keep] : setting.levels)
-      pooled.push_back(pool_reference(sequences[s], size));
-    return hisa_test::run(sequences[s], setting, pooled);
+      pooled.push_back(pool_reference<T, Rule>(sequences[s], size));
+    return hisa_test::run<Rule>(sequences[s], setting, pooled);
   }
 
   /// Query i of sequence s alone in its call.

@@ -99,8 +99,9 @@ struct Pooled {
 
 /// Pools the sequence of the problem's keys that starts at `anchor`, by the reference.
 template <class T, class Rule = hisa::MeanPool>
-Pooled<T> pool_reference(const Problem<T>& p, int block_size, std::int64_t anchor = 0) {
-  Pooled<T> pooled((p.N - anchor) / block_size, block_size, p.D, Rule::rows);
+auto pool_reference(const Problem<T>& p, int block_size, std::int64_t anchor = 0) {
+  Pooled<hisa::pooled_element<Rule, T>> pooled((p.N - anchor) / block_size, block_size, p.D,
+                                               Rule::rows);
   hisa::Visible v;
   v.anchor = v.begin = anchor;
   hisa::reference::pool<Rule>(p.keys(), pooled.view, v, p.N - anchor);
@@ -186,10 +187,10 @@ struct Setting {
 };
 
 /// Runs a plan of dynamic levels on tensors that are on the device already.
-template <class Rule, class Strategy, int Levels, class T, class Keys, class Visibility>
+template <class Rule, class Strategy, int Levels, class T, class Keys, class E, class Visibility>
 hisa::reference::Result
 run_levels(const Exec& exec, const Setting& setting, const hisa::Queries<T>& queries,
-           const Keys& keys, const std::vector<hisa::PooledKeys<const T>>& pooled,
+           const Keys& keys, const std::vector<hisa::PooledKeys<const E>>& pooled,
            const Visibility& visibility, bool with_scores, const hisa::QueryRows& rows) {
   using hisa::dynamic;
   using LevelsT = std::conditional_t<
@@ -209,7 +210,7 @@ run_levels(const Exec& exec, const Setting& setting, const hisa::Queries<T>& que
   if constexpr (Levels == 0) {
     plan(exec, queries, keys, visibility, out.view(with_scores), ws, rows);
   } else {
-    std::array<hisa::PooledKeys<const T>, Levels> all;
+    std::array<hisa::PooledKeys<const E>, Levels> all;
     std::copy(pooled.begin(), pooled.end(), all.begin());
     plan(exec, queries, keys, all, visibility, out.view(with_scores), ws, rows);
   }
@@ -219,10 +220,10 @@ run_levels(const Exec& exec, const Setting& setting, const hisa::Queries<T>& que
 
 /// The same for 0 to 3 levels.
 template <class Rule = hisa::MeanPool, class Strategy = hisa::RadixSelect, class T, class Keys,
-          class Visibility>
+          class E, class Visibility>
 hisa::reference::Result run_on_device(const Exec& exec, const Setting& setting,
                                       const hisa::Queries<T>& queries, const Keys& keys,
-                                      const std::vector<hisa::PooledKeys<const T>>& pooled,
+                                      const std::vector<hisa::PooledKeys<const E>>& pooled,
                                       const Visibility& visibility, bool with_scores = true,
                                       const hisa::QueryRows& rows = {}) {
   switch (setting.levels.size()) {
@@ -242,27 +243,27 @@ hisa::reference::Result run_on_device(const Exec& exec, const Setting& setting,
 }
 
 /// Runs a problem on contiguous keys through the library; pooled rows come from the reference.
-template <class Rule = hisa::MeanPool, class T>
+template <class Rule = hisa::MeanPool, class T, class E = hisa::pooled_element<Rule, T>>
 hisa::reference::Result run(const Problem<T>& p, const Setting& setting,
-                            const std::vector<Pooled<T>>& pooled = {}, bool with_scores = true) {
+                            const std::vector<Pooled<E>>& pooled = {}, bool with_scores = true) {
   DeviceProblem<T> const device(p);
-  std::vector<DevicePooled<T>> levels;
-  std::vector<hisa::PooledKeys<const T>> views;
-  for (const Pooled<T>& level : pooled)
+  std::vector<DevicePooled<E>> levels;
+  std::vector<hisa::PooledKeys<const E>> views;
+  for (const Pooled<E>& level : pooled)
     levels.emplace_back(level, p.begin);
-  for (const DevicePooled<T>& level : levels)
+  for (const DevicePooled<E>& level : levels)
     views.push_back(level.view);
   return run_on_device<Rule>(Exec(), setting, device.queries, device.keys, views, device.ranges,
                              with_scores);
 }
 
 /// The same by the reference.
-template <class Rule = hisa::MeanPool, class T>
+template <class Rule = hisa::MeanPool, class T, class E = hisa::pooled_element<Rule, T>>
 hisa::reference::Result run_reference(const Problem<T>& p, const Setting& setting,
-                                      const std::vector<Pooled<T>>& pooled = {}) {
-  std::vector<hisa::reference::Level<T>> levels;
+                                      const std::vector<Pooled<E>>& pooled = {}) {
+  std::vector<hisa::reference::Level<E>> levels;
   for (std::size_t l = 0; l < pooled.size(); ++l) {
-    hisa::PooledKeys<const T> view = pooled[l].view;
+    hisa::PooledKeys<const E> view = pooled[l].view;
     view.begin = p.begin.empty() ? nullptr : p.begin.data();
     levels.push_back({view, setting.levels[l].second});
   }

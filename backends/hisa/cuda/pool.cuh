@@ -6,7 +6,7 @@
 
 #include <hisa/checks.hpp>
 #include <hisa/cuda/launch.cuh>
-#include <hisa/pooling.hpp>
+#include <hisa/row_rules.hpp>
 
 #include <cmath>
 #include <limits>
