@@ -133,7 +133,7 @@ TEMPLATE_TEST_CASE("decode over pages equals the reference with every strategy",
   for (Setting setting :
        {Setting{{}, 100}, Setting{{{32, 4}}, 128}, Setting{{{64, 3}, {16, 8}}, 60}}) {
     setting.options.index_base = hisa::IndexBase::physical;
-    REQUIRE(same(p.run<TestType>(setting), p.run_reference(setting)));
+    REQUIRE(same(p.run<hisa::MeanPool, TestType>(setting), p.run_reference(setting)));
   }
 }
 
