@@ -158,19 +158,40 @@ void pooling(const char* type, int head_dim) {
 // ---------------------------------------------------------------------------------------------
 // The dispatched path.
 
-/// Scores of all keys for each query, by hisa::score, in groups of `queries`.
+/// What hisa::score writes, in groups of `group` queries, over rows of -7.
 std::vector<float> scores_of(const hisa::Queries<e4m3fn>& queries,
-                             const ContiguousKeys<e4m3fn>& keys, std::int64_t group) {
-  Device<std::int32_t> const ks(std::vector<std::int32_t>(std::size_t(queries.count), 0)),
-      ke(std::vector<std::int32_t>(std::size_t(queries.count), std::int32_t(keys.count)));
+                             const ContiguousKeys<e4m3fn>& keys, const hisa::Ranges& ranges,
+                             std::int64_t group) {
   Device<float> const out(std::vector<float>(std::size_t(queries.count * keys.count), -7.0f));
   std::size_t const bytes = hisa::score_workspace_bytes(queries.heads, queries.head_dim, group);
   auto const workspace = make_workspace(bytes);
   Exec const exec;
-  hisa::score(exec, queries, keys, hisa::Ranges{ks.data(), ke.data()},
-              hisa::Logits{out.data(), keys.count}, span(workspace, bytes));
+  hisa::score(exec, queries, keys, ranges, hisa::Logits{out.data(), keys.count},
+              span(workspace, bytes));
   exec.fence();
   return out.host();
+}
+
+/// The same for all keys, whatever a query sees.
+std::vector<float> all_scores(const hisa::Queries<e4m3fn>& queries,
+                              const ContiguousKeys<e4m3fn>& keys) {
+  Device<std::int32_t> const ks(std::vector<std::int32_t>(std::size_t(queries.count), 0)),
+      ke(std::vector<std::int32_t>(std::size_t(queries.count), std::int32_t(keys.count)));
+  return scores_of(queries, keys, {ks.data(), ke.data()}, 64);
+}
+
+/// Scores of what each query sees, moved to its first key, and nothing else.
+bool equal_seen(const Problem<e4m3fn>& p, const std::vector<float>& seen,
+                const std::vector<float>& all) {
+  for (std::int64_t t = 0; t < p.M; ++t) {
+    auto const v = p.ranges().visible(t, p.N);
+    for (std::int64_t i = 0; i < p.N; ++i) {
+      float const expected = i < v.count() ? all[std::size_t(t * p.N + v.begin + i)] : -7.0f;
+      if (!same_score(seen[std::size_t(t * p.N + i)], expected))
+        return false;
+    }
+  }
+  return true;
 }
 
 bool within_bound(const Problem<e4m3fn>& p, const std::vector<float>& scores) {
@@ -190,10 +211,15 @@ void dispatched(int heads, const std::vector<int>& keep, int topk, std::int32_t 
   std::string const what = std::to_string(LevelsT::count) + " levels, H " + std::to_string(heads);
   auto p = Problem<e4m3fn>::random(unsigned(heads + topk), 37, 6007, heads, 128);
   p.causal(first);
+  p.anchor = p.ks;
+  for (std::size_t t = 0; t < 37; t += 2) // half of the ranges start inside a block
+    p.ks[t] += std::int32_t(t);
   p.ke[3] = p.ks[3] + 5; // one query that sees little
   DeviceProblem<e4m3fn> const d(p);
-  auto const token_scores = scores_of(d.queries, d.keys, 16);
+  auto const token_scores = all_scores(d.queries, d.keys);
   expect(within_bound(p, token_scores), what + ": scores within the bound");
+  expect(equal_seen(p, scores_of(d.queries, d.keys, d.ranges, 16), token_scores),
+         what + ": scores of ranges, in groups of queries");
 
   hisa::Budgets budgets{.topk = topk};
   std::vector<hisa::reference::LevelSize> sizes;
@@ -207,8 +233,7 @@ void dispatched(int heads, const std::vector<int>& keep, int topk, std::int32_t 
     sizes.push_back({size, keep[std::size_t(l)]});
     pooled.emplace_back(pool_reference(p, size, first));
     hisa::PooledKeys<const e4m3fn> const rows = views[std::size_t(l)] = pooled.back().view;
-    block_scores.push_back(
-        scores_of(d.queries, {rows.values, rows.scales, rows.blocks, 128, 0}, 64));
+    block_scores.push_back(all_scores(d.queries, {rows.values, rows.scales, rows.blocks, 128, 0}));
   }
   hisa::Shape<> const shape{p.M, p.N, heads, 128};
   Exec const exec;
@@ -299,6 +324,7 @@ int main(int argc, char** argv) {
       dispatched<Levels<>>(heads, {}, 500, 0);
       dispatched<Levels<128>>(heads, {20}, 512, 0);
       dispatched<Levels<128>>(heads, {20}, 512, 77);
+      dispatched<Levels<128>>(heads, {4}, 512, 0); // block-sparse
       dispatched<Levels<16>>(heads, {100}, 400, 0);
       dispatched<Levels<128, 16>>(heads, {20, 64}, 777, 5);
     }
