@@ -40,8 +40,10 @@ template <CandidateSource Source, SelectStrategy Strategy, class Keys>
 constexpr const char* types_not_covered() {
   if (!std::same_as<Keys, ContiguousKeys<e4m3fn>>)
     return "the keys are not ContiguousKeys<e4m3fn>";
-  if constexpr (!RowRule<Source>)
+  if constexpr (std::same_as<Source, CallerBlocks>)
     return "the block lists are the caller's";
+  else if constexpr (!RowRule<Source>)
+    return "the pooling rule does not make rows of keys";
   else if (Source::rows != 1)
     return "the pooling rule has several rows";
   else

@@ -40,8 +40,11 @@ public:
 
   /// Checks the configuration; see make_plan.
   Plan(const Exec& exec, const ShapeT& shape, const Budgets& budgets, const Options& options)
-      : config_(checked(shape, budgets, options)), layout_(laid_out(config_)),
-        path_(exec, config_) {}
+      : shape_(shape), topk_(budgets.topk), options_(options), levels_(checked_levels(budgets)),
+        path_(exec, {shape.max_queries, shape.max_keys, shape.heads, shape.head_dim, levels_, topk_,
+                     options}) {
+    lay_out();
+  }
 
   /// Bytes of workspace that a call needs; exact.
   std::size_t workspace_bytes() const { return path_.workspace_bytes(layout_.bytes()); }
@@ -95,29 +98,20 @@ private:
   using Path = typename Backend::template Path<LevelsT, Source, Strategy, Keys, Exec>;
   static constexpr const char* maker = "make_plan";
 
-  Configuration config_;
-  detail::WorkspaceLayout layout_; ///< of the portable pipeline
+  ShapeT shape_;
+  int topk_ = 0;
+  Options options_;
+  detail::LevelTable levels_;
   Path path_;
+  detail::WorkspaceLayout layout_; ///< of the portable pipeline
 
-  static Configuration checked(const ShapeT& shape, const Budgets& budgets,
-                               const Options& options) {
-    detail::check_sizes(maker, shape.max_queries, shape.max_keys, budgets.topk,
+  void check_shape() const {
+    detail::check_sizes(maker, shape_.max_queries, shape_.max_keys, topk_,
                         std::numeric_limits<std::int32_t>::max());
-    check_extent("shape.heads", shape.heads, ShapeT{}.heads);
-    check_extent("shape.head_dim", shape.head_dim, ShapeT{}.head_dim);
+    check_extent("shape.heads", shape_.heads, ShapeT{}.heads);
+    check_extent("shape.head_dim", shape_.head_dim, ShapeT{}.head_dim);
     if constexpr (!requires(Keys keys) { keys.page_table; })
-      detail::require_no_slots(maker, options.index_base);
-    int rows = 1;
-    if constexpr (RowRule<Source>)
-      rows = Source::rows;
-    return {shape.max_queries,
-            shape.max_keys,
-            shape.heads,
-            shape.head_dim,
-            detail::LevelTable::checked(maker, LevelsT::block_sizes(), budgets, options.boundary,
-                                        rows, std::same_as<Source, CallerBlocks>),
-            budgets.topk,
-            options};
+      detail::require_no_slots(maker, options_.index_base);
   }
 
   /// `fixed` is the static extent, 0 where it is dynamic.
@@ -128,22 +122,29 @@ private:
                     "1 .. " + std::to_string(detail::max_extent));
   }
 
-  static detail::WorkspaceLayout laid_out(const Configuration& c) {
-    detail::WorkspaceLayout layout;
-    layout.heads = c.heads;
-    layout.head_dim = c.head_dim;
-    layout.strategy_scratch = detail::on_host<Exec> ? detail::padded_scratch<Strategy> : 0;
-    for (int l = 0; l <= c.levels.count; ++l)
-      layout.scores = std::max(layout.scores, c.levels.candidates(l, c.max_keys));
-    for (int l = 0; l < c.levels.count; ++l)
-      layout.kept =
-          std::max(layout.kept, std::same_as<Source, CallerBlocks> ? std::int64_t(c.levels.keep[l])
-                                                                   : c.levels.kept(l, c.max_keys));
-    layout.queries = 1;
-    std::size_t const one = layout.bytes();
-    std::int64_t const fitting = static_cast<std::int64_t>(c.options.workspace_limit / one);
-    layout.queries = detail::clamp(fitting, 1, c.max_queries);
-    return layout;
+  detail::LevelTable checked_levels(const Budgets& budgets) const {
+    check_shape();
+    int rows = 1;
+    if constexpr (RowRule<Source>)
+      rows = Source::rows;
+    return detail::LevelTable::checked(maker, LevelsT::block_sizes(), budgets, options_.boundary,
+                                       rows, std::same_as<Source, CallerBlocks>);
+  }
+
+  void lay_out() {
+    layout_.heads = shape_.heads;
+    layout_.head_dim = shape_.head_dim;
+    layout_.strategy_scratch = detail::on_host<Exec> ? detail::padded_scratch<Strategy> : 0;
+    for (int l = 0; l <= levels_.count; ++l)
+      layout_.scores = std::max(layout_.scores, levels_.candidates(l, shape_.max_keys));
+    for (int l = 0; l < levels_.count; ++l)
+      layout_.kept = std::max(layout_.kept, std::same_as<Source, CallerBlocks>
+                                                ? std::int64_t(levels_.keep[l])
+                                                : levels_.kept(l, shape_.max_keys));
+    layout_.queries = 1;
+    std::size_t const one = layout_.bytes();
+    std::int64_t const fitting = static_cast<std::int64_t>(options_.workspace_limit / one);
+    layout_.queries = detail::clamp(fitting, 1, shape_.max_queries);
   }
 
   template <class Container>
@@ -180,10 +181,10 @@ private:
     std::copy(pooled.begin(), pooled.end(), call.pooled);
     call.lists = lists;
     call.out = out;
-    call.levels = config_.levels;
-    call.topk = config_.topk;
-    call.index_base = config_.options.index_base;
-    call.max_keys = std::min(config_.max_keys, keys.capacity());
+    call.levels = levels_;
+    call.topk = topk_;
+    call.index_base = options_.index_base;
+    call.max_keys = std::min(shape_.max_keys, keys.capacity());
     call.group_size = layout_.queries;
     call.layout = layout_;
     call.workspace = workspace.data;
@@ -197,23 +198,22 @@ private:
                   const visibility_type& visibility, const Selection& out,
                   const WorkspaceSpan& workspace) const {
     constexpr const char* function = "Plan";
-    detail::check_queries(function, queries, config_.max_queries, config_.heads, config_.head_dim);
-    detail::check_keys(function, keys, config_.max_keys, config_.head_dim);
+    detail::check_queries(function, queries, shape_.max_queries, shape_.heads, shape_.head_dim);
+    detail::check_keys(function, keys, shape_.max_keys, shape_.head_dim);
     if (queries.count == 0)
       return;
     if constexpr (RowRule<Source>)
       for (int l = 0; l < LevelsT::count; ++l)
-        detail::check_pooled(function, keys, pooled[std::size_t(l)], config_.levels.block_size[l],
+        detail::check_pooled(function, keys, pooled[std::size_t(l)], levels_.block_size[l],
                              Source::rows);
     if constexpr (std::same_as<Source, CallerBlocks>) {
       detail::require_array(lists.blocks, function, "lists.blocks");
-      detail::require(lists.capacity >= 1 && lists.capacity <= config_.levels.keep[0], function,
-                      "lists.capacity", lists.capacity,
-                      "1 .. " + std::to_string(config_.levels.keep[0]));
+      detail::require(lists.capacity >= 1 && lists.capacity <= levels_.keep[0], function,
+                      "lists.capacity", lists.capacity, "1 .. " + std::to_string(levels_.keep[0]));
     }
     detail::check_visibility(function, keys, visibility, queries.count);
     if constexpr (requires { keys.page_table; })
-      if (config_.options.index_base == IndexBase::physical) {
+      if (options_.index_base == IndexBase::physical) {
         std::int64_t const most = (std::int64_t(1) << 31) / keys.page_size;
         detail::require(keys.page_count <= most, function, "keys.page_count", keys.page_count,
                         detail::at_most(most) + ", so that cache slots fit 32 bits");
