@@ -144,8 +144,13 @@ void pooling(const char* type, int head_dim) {
     Device<std::int32_t> const none(std::vector<std::int32_t>{0}),
         half(std::vector<std::int32_t>{517}), all(std::vector<std::int32_t>{std::int32_t(p.N)});
     Exec const exec;
-    hisa::pool_append<MeanPool>(exec, d.keys, rows.view, {1, none.data(), half.data(), nullptr});
     hisa::pool_append<MeanPool>(exec, d.keys, rows.view, {1, half.data(), all.data(), nullptr});
+    exec.fence();
+    auto const later = rows.values.host();
+    expect(std::all_of(later.begin(), later.begin() + 517 / size * head_dim,
+                       [](T x) { return hisa::Element<T>::to_float(x) == 7.0f; }),
+           std::string("appending leaves old rows alone, ") + type);
+    hisa::pool_append<MeanPool>(exec, d.keys, rows.view, {1, none.data(), half.data(), nullptr});
     exec.fence();
     auto const values = rows.values.host();
     expect(std::memcmp(values.data(), expected.values.data(), values.size() * sizeof(T)) == 0 &&

@@ -49,10 +49,10 @@ struct Device {
           "attribute");
     d.architecture = 10 * major + minor;
     cudaFuncAttributes code = {};
-    d.sm_90a = d.architecture == 90 &&
-               cudaFuncGetAttributes(&code, compiled_for<>) == cudaSuccess &&
-               code.maxThreadsPerBlock == 96;
-    cudaGetLastError(); // a program without code for the device is no error here
+    if (cudaFuncGetAttributes(&code, compiled_for<>) == cudaSuccess)
+      d.sm_90a = code.maxThreadsPerBlock == 96;
+    else
+      cudaGetLastError(); // a program without code for the device is no error here
     return d;
   }
 
