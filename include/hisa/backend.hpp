@@ -12,25 +12,53 @@
 #pragma once
 
 #include <hisa/block_lists.hpp>
+#include <hisa/levels.hpp>
 #include <hisa/pool_heads.hpp>
 #include <hisa/stream.hpp>
 
 #include <Kokkos_Core.hpp>
 
+#include <string>
 #include <type_traits>
 
 HISA_NAMESPACE_BEGIN
 
 inline namespace HISA_HOST_ISA {
 
+template <class Self = void>
+struct Portable;
+
+/// What a plan of a backend without paths of its own decides when it is made: nothing. Every
+/// backend's `Path` has these members, and `index` finds it in the call.
+template <class Backend, class Exec>
+struct PortablePath {
+  PortablePath(const Exec&, const Configuration&) {}
+
+  /// Bytes of workspace of a call, given those of the portable pipeline.
+  std::size_t workspace_bytes(std::size_t portable) const { return portable; }
+
+  /// Which code will run, and why.
+  std::string text() const {
+    return std::string(Backend::name) + " pipeline on " + Exec::name() +
+           (std::is_base_of_v<Portable<>, Backend>
+                ? ": no specialised backend covers this execution space"
+                : "");
+  }
+};
+
 /// The portable backend, and the base of every other: runs on any Kokkos execution space.
 /// @tparam Self  the backend that derives from this; void: this one itself
-template <class Self = void>
+template <class Self>
 struct Portable {
   using Backend = std::conditional_t<std::is_void_v<Self>, Portable, Self>;
 
   /// What runs, for plan.path().
   static constexpr const char* name = "portable";
+
+  /// What a plan holds for `index`, decided when it is made from types, sizes and device. A backend
+  /// whose `index` has paths of its own for some configurations brings its own.
+  template <class LevelsT, CandidateSource Source, SelectStrategy Strategy, class Keys, class Exec>
+  using Path = PortablePath<Backend, Exec>;
 
   /// Pools the blocks that `sequences` completes.
   template <PoolingRule Rule, class Exec, class Keys>
@@ -94,7 +122,7 @@ struct Portable {
 
 } // namespace HISA_HOST_ISA
 
-/// The backend that serves an execution space. Backends specialise it in headers that hisa/hisa.hpp
+/// The backend that serves an execution space. Backends specialise it in headers that this one
 /// includes whenever Kokkos has their space enabled, so that a call never depends on what else a
 /// translation unit includes.
 template <class Exec>
@@ -113,3 +141,7 @@ using backend_or_default =
 } // namespace detail
 
 HISA_NAMESPACE_END
+
+#if defined(KOKKOS_ENABLE_CUDA)
+#include <hisa/kokkos_cuda.hpp>
+#endif

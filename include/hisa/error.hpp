@@ -64,19 +64,24 @@ inline failure_handler set_failure_handler(failure_handler handler) noexcept {
 
 namespace detail {
 
-/// Throws precondition_error("hisa::FUNCTION: ARGUMENT is FOUND, expected EXPECTED") unless `ok`.
+/// "ARGUMENT is FOUND, expected EXPECTED"
 template <class Found>
-void require(bool ok, const char* function, const char* argument, const Found& found,
-             const std::string& expected) {
-  if (ok)
-    return;
+std::string unlike(const char* argument, const Found& found, const std::string& expected) {
   std::string shown;
   if constexpr (std::is_arithmetic_v<Found>)
     shown = std::to_string(found);
   else
     shown = found;
-  fail<precondition_error>(std::string("hisa::") + function + ": " + argument + " is " + shown +
-                           ", expected " + expected);
+  return argument + (" is " + shown) + ", expected " + expected;
+}
+
+/// Throws precondition_error("hisa::FUNCTION: ARGUMENT is FOUND, expected EXPECTED") unless `ok`.
+template <class Found>
+void require(bool ok, const char* function, const char* argument, const Found& found,
+             const std::string& expected) {
+  if (!ok)
+    fail<precondition_error>(std::string("hisa::") + function + ": " +
+                             unlike(argument, found, expected));
 }
 
 /// The same for a pointer that must not be null.

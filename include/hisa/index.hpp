@@ -14,9 +14,11 @@ namespace detail {
 /// One call. Everything in it has been checked.
 /// @tparam Visibility  Ranges, Lengths or Ragged
 /// @tparam Source      a pooling rule, with pooled levels, or CallerBlocks, with a block list
-template <class Keys, class Visibility, CandidateSource Source>
+/// @tparam Path        what the backend decided when the plan was made (Portable::Path)
+template <class Keys, class Visibility, CandidateSource Source, class Path>
 struct IndexCall {
   using T = typename Keys::element_type;
+  using path_type = Path;
 
   Queries<T> queries;
   Keys keys;
@@ -33,6 +35,7 @@ struct IndexCall {
   std::int64_t group_size = 0; ///< queries that the workspace holds
   WorkspaceLayout layout;
   void* workspace = nullptr;
+  const Path* path = nullptr; ///< the plan's
 
   /// All levels for the group of queries that starts at row `first`.
   template <class Backend, SelectStrategy Strategy, class Exec>

@@ -88,4 +88,16 @@ private:
 };
 
 } // namespace detail
+
+/// What a plan knows when it is made, checked.
+struct Configuration {
+  std::int64_t max_queries = 0;
+  std::int64_t max_keys = 0;
+  int heads = 0;
+  int head_dim = 0;
+  detail::LevelTable levels;
+  int topk = 0;
+  Options options;
+};
+
 HISA_NAMESPACE_END

@@ -41,23 +41,18 @@ public:
   using backend_type = Backend; ///< what runs the steps
 
   /// Checks the configuration; see make_plan.
-  Plan(const ShapeT& shape, const Budgets& budgets, const Options& options)
-      : shape_(shape), topk_(budgets.topk), options_(options) {
-    check_shape();
-    set_levels(budgets);
+  Plan(const Exec& exec, const ShapeT& shape, const Budgets& budgets, const Options& options)
+      : shape_(shape), topk_(budgets.topk), options_(options), levels_(checked_levels(budgets)),
+        path_(exec, {shape.max_queries, shape.max_keys, shape.heads, shape.head_dim, levels_, topk_,
+                     options}) {
     lay_out();
   }
 
   /// Bytes of workspace that a call needs; exact.
-  std::size_t workspace_bytes() const { return layout_.bytes(); }
+  std::size_t workspace_bytes() const { return path_.workspace_bytes(layout_.bytes()); }
 
   /// Which code will run, and why.
-  std::string path() const {
-    return std::string(Backend::name) + " pipeline on " + Exec::name() +
-           (std::is_base_of_v<Portable<>, Backend>
-                ? ": no specialised backend covers this execution space"
-                : "");
-  }
+  std::string path() const { return path_.text(); }
 
   /// Flat: plans with Levels<>. See the last overload.
   template <class QueriesT, class KeysT, class VisibilityT>
@@ -105,13 +100,15 @@ public:
   }
 
 private:
+  using Path = typename Backend::template Path<LevelsT, Source, Strategy, Keys, Exec>;
   static constexpr const char* maker = "make_plan";
 
   ShapeT shape_;
   int topk_ = 0;
   Options options_;
   detail::LevelTable levels_;
-  detail::WorkspaceLayout layout_;
+  Path path_;
+  detail::WorkspaceLayout layout_; ///< of the portable pipeline
 
   void check_shape() const {
     detail::check_sizes(maker, shape_.max_queries, shape_.max_keys, topk_,
@@ -130,12 +127,13 @@ private:
                     "1 .. " + std::to_string(detail::max_extent));
   }
 
-  void set_levels(const Budgets& budgets) {
+  detail::LevelTable checked_levels(const Budgets& budgets) const {
+    check_shape();
     int parts = 1;
     if constexpr (PoolingRule<Source>)
       parts = detail::parts_of<Source>;
-    levels_ = detail::LevelTable::checked(maker, LevelsT::block_sizes(), budgets, options_.boundary,
-                                          parts, std::same_as<Source, CallerBlocks>);
+    return detail::LevelTable::checked(maker, LevelsT::block_sizes(), budgets, options_.boundary,
+                                       parts, std::same_as<Source, CallerBlocks>);
   }
 
   void lay_out() {
@@ -194,7 +192,7 @@ private:
     QueryRows const checked = detail::checked_rows("Plan", rows, queries.count);
     if (queries.count == 0)
       return;
-    detail::IndexCall<Keys, VisibilityT, Source> call;
+    detail::IndexCall<Keys, VisibilityT, Source, Path> call;
     call.queries = queries;
     call.rows = checked;
     call.keys = keys;
@@ -209,6 +207,7 @@ private:
     call.group_size = layout_.queries;
     call.layout = layout_;
     call.workspace = workspace.data;
+    call.path = &path_;
     if (options_.report_clamped)
       detail::report_rows(exec, visibility, checked, call.max_keys);
     Backend::template index<Strategy>(exec, call);
@@ -225,8 +224,8 @@ private:
     if (queries.count == 0)
       return;
     if constexpr (PoolingRule<Source>)
-      for (std::size_t l = 0; l < N; ++l)
-        detail::check_pooled(function, keys, pooled[l], levels_.block_size[int(l)],
+      for (int l = 0; l < LevelsT::count; ++l)
+        detail::check_pooled(function, keys, pooled[std::size_t(l)], levels_.block_size[l],
                              detail::parts_of<Source>);
     if constexpr (std::same_as<Source, CallerBlocks>) {
       detail::require_array(lists.blocks, function, "lists.blocks");
@@ -256,20 +255,20 @@ private:
 template <class LevelsT, CandidateSource Source = MeanPool, SelectStrategy Strategy = RadixSelect,
           class Keys = ContiguousKeys<e4m3fn>, class Exec, int Heads = dynamic,
           int HeadDim = dynamic>
-auto make_plan(const Exec&, const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
+auto make_plan(const Exec& exec, const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
                const Options& options = {}) {
   return Plan<Exec, LevelsT, Source, Strategy, Keys, Shape<Heads, HeadDim>,
-              typename DefaultBackend<Exec>::type>(shape, budgets, options);
+              typename DefaultBackend<Exec>::type>(exec, shape, budgets, options);
 }
 
 /// make_plan on a backend of the caller's choice, a struct that derives from Portable<Itself>.
 template <class Backend, class LevelsT, CandidateSource Source = MeanPool,
           SelectStrategy Strategy = RadixSelect, class Keys = ContiguousKeys<e4m3fn>, class Exec,
           int Heads = dynamic, int HeadDim = dynamic>
-auto make_plan_on(const Exec&, const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
+auto make_plan_on(const Exec& exec, const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
                   const Options& options = {}) {
-  return Plan<Exec, LevelsT, Source, Strategy, Keys, Shape<Heads, HeadDim>, Backend>(shape, budgets,
-                                                                                     options);
+  return Plan<Exec, LevelsT, Source, Strategy, Keys, Shape<Heads, HeadDim>, Backend>(
+      exec, shape, budgets, options);
 }
 
 /// The paper's block-sparse baseline: all visible tokens of the best topk / B blocks. It is the

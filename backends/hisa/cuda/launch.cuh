@@ -21,10 +21,23 @@ inline void check(cudaError_t error, const char* what) {
                                      cudaGetErrorString(error));
 }
 
+/// Says by its number of threads whether this program's code for the device was compiled for
+/// sm_90a: code for plain sm_90 runs there too, but is without the tensor core's asynchronous
+/// products.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define HISA_COMPILED_FOR 96
+#else
+#define HISA_COMPILED_FOR 32
+#endif
+template <int = 0>
+__global__ void __launch_bounds__(HISA_COMPILED_FOR) compiled_for() {}
+#undef HISA_COMPILED_FOR
+
 /// What the launches depend on.
 struct Device {
   int architecture = 0; ///< 90 for sm_90
   int processors = 0;   ///< multiprocessors
+  bool sm_90a = false;  ///< the program has code for sm_90a
 
   static Device current() {
     Device d;
@@ -35,7 +48,23 @@ struct Device {
     check(cudaDeviceGetAttribute(&d.processors, cudaDevAttrMultiProcessorCount, device),
           "attribute");
     d.architecture = 10 * major + minor;
+    cudaFuncAttributes code = {};
+    if (cudaFuncGetAttributes(&code, compiled_for<>) == cudaSuccess)
+      d.sm_90a = code.maxThreadsPerBlock == 96;
+    else
+      cudaGetLastError(); // a program without code for the device is no error here
     return d;
+  }
+
+  /// Why there are no kernels for the device: "ARGUMENT is FOUND, expected EXPECTED", or empty.
+  std::string not_covered() const {
+    using hisa::detail::unlike;
+    if (architecture != 90)
+      return unlike("the device's architecture", architecture, "90 (sm_90a)");
+    if (!sm_90a)
+      return unlike("the program's code for the device", "not for sm_90a",
+                    "code of -gencode arch=compute_90a,code=sm_90a");
+    return "";
   }
 };
 

@@ -16,6 +16,36 @@
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
+/// The most queries or keys that the kernels count to.
+inline constexpr std::int64_t max_rows = std::numeric_limits<std::int32_t>::max() - 256;
+
+/// Why the kernels do not serve a configuration of fp8 queries, contiguous fp8 keys and rules with
+/// one row: "ARGUMENT is FOUND, expected EXPECTED", or empty where they do.
+inline std::string not_covered(const Device& device, const Configuration& c) {
+  using namespace hisa::detail;
+  std::string const why = device.not_covered();
+  if (!why.empty())
+    return why;
+  if (c.max_queries > max_rows)
+    return unlike("shape.max_queries", c.max_queries, at_most(max_rows));
+  if (c.max_keys > max_rows)
+    return unlike("shape.max_keys", c.max_keys, at_most(max_rows));
+  if (c.heads != 64 && c.heads != 32)
+    return unlike("shape.heads", c.heads, "64 or 32");
+  if (c.head_dim != 128)
+    return unlike("shape.head_dim", c.head_dim, "128");
+  if (c.topk > SelectSizes::max_topk)
+    return unlike("budgets.topk", c.topk, at_most(SelectSizes::max_topk));
+  for (int l = 0; l < c.levels.count; ++l) {
+    int const size = c.levels.block_size[l], ratio = c.levels.ratio(l);
+    if (ratio % 8 != 0)
+      return unlike("block size", size, "a multiple of " + std::to_string(8 * (size / ratio)));
+    if (c.levels.keep[l] > SelectSizes::max_keep)
+      return unlike("budgets.keep", c.levels.keep[l], at_most(SelectSizes::max_keep));
+  }
+  return "";
+}
+
 /// An indexer for calls of one shape: fp8 queries and contiguous fp8 keys, row rules with one row.
 /// Immutable, cheap to copy; any number of threads may use one at the same time, each with its own
 /// workspace.
@@ -29,14 +59,11 @@ public:
   /// The function that makes plans, for its sentences.
   static constexpr const char* maker = "cuda::make_plan";
 
-  /// See make_plan.
-  Plan(const LevelTable& levels, std::int64_t max_queries, std::int64_t max_keys, int heads,
-       int head_dim, int topk, const Options& options)
-      : levels_(levels), max_queries_(max_queries), max_keys_(max_keys), heads_(heads),
-        head_dim_(head_dim), topk_(topk), options_(options), device_(Device::current()) {
-    require_covered();
-    layout_ = Layout::fitting(levels_, max_queries, max_keys, options.workspace_limit);
-  }
+  /// For a configuration that not_covered has nothing against; see make_plan.
+  Plan(const Device& device, const Configuration& c)
+      : levels_(c.levels), max_queries_(c.max_queries), max_keys_(c.max_keys), heads_(c.heads),
+        head_dim_(c.head_dim), topk_(c.topk), options_(c.options), device_(device),
+        layout_(Layout::fitting(levels_, max_queries_, max_keys_, options_.workspace_limit)) {}
 
   /// Bytes of workspace that a call needs; exact.
   std::size_t workspace_bytes() const { return layout_.bytes(); }
@@ -50,25 +77,28 @@ public:
 
   /// Flat: plans with Levels<>. See the last overload.
   void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
-                  const Ranges& visibility, const Selection& out,
-                  const WorkspaceSpan& workspace) const requires(LevelsT::count == 0) {
-    run(stream, queries, keys, {}, visibility, out, workspace);
+                  const Ranges& visibility, const Selection& out, const WorkspaceSpan& workspace,
+                  const QueryRows& rows = {}) const requires(LevelsT::count == 0) {
+    run(stream, queries, keys, {}, visibility, out, workspace, rows);
   }
   /// One level. See the last overload.
   void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
                   const Pooled& pooled, const Ranges& visibility, const Selection& out,
-                  const WorkspaceSpan& workspace) const requires(LevelsT::count == 1) {
-    run(stream, queries, keys, {pooled}, visibility, out, workspace);
+                  const WorkspaceSpan& workspace, const QueryRows& rows = {}) const
+      requires(LevelsT::count == 1) {
+    run(stream, queries, keys, {pooled}, visibility, out, workspace, rows);
   }
   /// Selects the top k tokens of each query. Asynchronous on `stream`; all data are device memory
   /// and must stay alive until the stream has passed the call. Nothing is allocated and no device
   /// memory is read on the host, so the call may be captured in a graph.
   /// @param pooled  the levels, coarse to fine
+  /// @param rows    the queries that are worked on
   /// @throws precondition_error before anything is launched, launch_error if CUDA refuses
   void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
                   const std::array<Pooled, LevelsT::count>& pooled, const Ranges& visibility,
-                  const Selection& out, const WorkspaceSpan& workspace) const {
-    run(stream, queries, keys, pooled, visibility, out, workspace);
+                  const Selection& out, const WorkspaceSpan& workspace,
+                  const QueryRows& rows = {}) const {
+    run(stream, queries, keys, pooled, visibility, out, workspace, rows);
   }
 
 private:
@@ -78,23 +108,6 @@ private:
   Options options_;
   Device device_;
   Layout layout_;
-
-  void require_covered() const {
-    using hisa::detail::require;
-    require(device_.architecture == 90, maker, "the device's architecture", device_.architecture,
-            "90 (sm_90a)");
-    require(heads_ == 64 || heads_ == 32, maker, "shape.heads", heads_, "64 or 32");
-    require(head_dim_ == 128, maker, "shape.head_dim", head_dim_, "128");
-    require(topk_ <= SelectSizes::max_topk, maker, "budgets.topk", topk_,
-            hisa::detail::at_most(SelectSizes::max_topk));
-    for (int l = 0; l < levels_.count; ++l) {
-      int const size = levels_.block_size[l];
-      require(levels_.ratio(l) % 8 == 0, maker, "block size", size,
-              "a multiple of " + std::to_string(8 * (size / levels_.ratio(l))));
-      require(levels_.keep[l] <= SelectSizes::max_keep, maker, "budgets.keep", levels_.keep[l],
-              hisa::detail::at_most(SelectSizes::max_keep));
-    }
-  }
 
   void check_call(const Queries<e4m3fn>& queries, const Keys& keys,
                   const std::array<Pooled, LevelsT::count>& pooled, const Ranges& visibility,
@@ -121,22 +134,24 @@ private:
 
   void run(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
            const std::array<Pooled, LevelsT::count>& pooled, const Ranges& visibility,
-           const Selection& out, const WorkspaceSpan& workspace) const {
+           const Selection& out, const WorkspaceSpan& workspace, const QueryRows& rows) const {
     check_call(queries, keys, pooled, visibility, out, workspace);
+    QueryRows const part = hisa::detail::checked_rows("cuda::Plan", rows, queries.count);
     Parts const parts = layout_.divide(workspace.data);
-    for (std::int64_t first = 0; first < queries.count; first += layout_.queries) {
+    for (std::int64_t first = part.first; first < part.end; first += layout_.queries) {
       Level level;
       level.visibility = visibility;
       level.first = first;
-      level.count = std::min(layout_.queries, queries.count - first);
+      level.count = std::min(layout_.queries, part.end - first);
       level.max_keys = std::min(max_keys_, keys.count);
       level.boundary = options_.boundary;
       level.identity = topk_;
       PieceLists pieces; // all rows
       for (int l = 0; l < LevelsT::count; ++l) {
-        const Pooled& rows = pooled[static_cast<std::size_t>(l)];
-        set_level(level, l, &rows, out);
-        score(stream, level, queries, {rows.values, rows.scales, rows.blocks, 128}, pieces, parts);
+        const Pooled& source = pooled[static_cast<std::size_t>(l)];
+        set_level(level, l, &source, out);
+        score(stream, level, queries, {source.values, source.scales, source.blocks, 128}, pieces,
+              parts);
         Level next = level;
         set_level(next, l + 1, l + 1 < LevelsT::count ? pooled.data() + l + 1 : nullptr, out);
         std::int32_t* const blocks = parts.blocks[l % 2];
@@ -204,9 +219,8 @@ inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
   using namespace hisa::detail;
   require(queries.heads == 64 || queries.heads == 32, function, "queries.heads", queries.heads,
           "64 or 32");
-  constexpr std::int64_t largest = std::numeric_limits<std::int32_t>::max() - 256;
-  check_queries(function, queries, largest, queries.heads, 128);
-  check_keys(function, keys, largest, 128);
+  check_queries(function, queries, max_rows, queries.heads, 128);
+  check_keys(function, keys, max_rows, 128);
   if (queries.count == 0 || keys.count == 0)
     return;
   require_aligned(queries.values, 16, function, "queries.values");
@@ -237,8 +251,8 @@ inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
   constexpr const char* function = "cuda::topk";
   using namespace hisa::detail;
   require(rows >= 0, function, "rows", rows, at_least(0));
-  require(task.columns >= 0 && task.columns <= std::numeric_limits<std::int32_t>::max() - 256,
-          function, "columns", task.columns, "0 .. 2^31 - 257");
+  require(task.columns >= 0 && task.columns <= max_rows, function, "columns", task.columns,
+          "0 .. 2^31 - 257");
   require(task.topk >= 1 && task.topk <= SelectSizes::max_topk, function, "topk", task.topk,
           "1 .. " + std::to_string(SelectSizes::max_topk));
   require(task.row_stride >= task.columns, function, "row_stride", task.row_stride,
@@ -257,13 +271,21 @@ template <class LevelsT, int Heads = dynamic, int HeadDim = dynamic>
 Plan<LevelsT> make_plan(const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
                         const Options& options = {}) {
   constexpr const char* maker = Plan<LevelsT>::maker;
-  hisa::detail::check_sizes(maker, shape.max_queries, shape.max_keys, budgets.topk,
-                            std::numeric_limits<std::int32_t>::max() - 256);
+  hisa::detail::check_sizes(maker, shape.max_queries, shape.max_keys, budgets.topk, max_rows);
   hisa::detail::require_no_slots(maker, options.index_base);
-  LevelTable const levels =
-      LevelTable::checked(maker, LevelsT::block_sizes(), budgets, options.boundary, 1, false);
-  return Plan<LevelsT>(levels, shape.max_queries, shape.max_keys, shape.heads, shape.head_dim,
-                       budgets.topk, options);
+  Configuration const c{
+      shape.max_queries,
+      shape.max_keys,
+      shape.heads,
+      shape.head_dim,
+      LevelTable::checked(maker, LevelsT::block_sizes(), budgets, options.boundary, 1, false),
+      budgets.topk,
+      options};
+  Device const device = Device::current();
+  std::string const why = not_covered(device, c);
+  if (!why.empty())
+    hisa::detail::fail<precondition_error>(std::string("hisa::") + maker + ": " + why);
+  return Plan<LevelsT>(device, c);
 }
 
 } // namespace cuda
