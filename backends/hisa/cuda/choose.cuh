@@ -59,20 +59,19 @@ struct ContestRow {
   __device__ gpu::Scores scores(std::uint32_t at) const {
     return *reinterpret_cast<const gpu::Scores*>(values + at);
   }
-  __device__ gpu::Four keys(std::uint32_t at) const {
+  __device__ gpu::Four keys(std::uint32_t at, const gpu::Scores& scores) const {
     gpu::Four four;
     four.first = at;
-    if (plain(at, 4)) {
-      gpu::Scores const s = scores(at);
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
-        four.key[i] = gpu::candidate_key(s.v[i]);
+    for (int i = 0; i < 4; ++i)
+      four.key[i] = gpu::candidate_key(scores.v[i]);
+    if (plain(at, 4))
       return four;
-    }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       std::uint32_t const position = four.position(i);
       auto const p = static_cast<std::int32_t>(position);
+      four.key[i] = 0;
       if (position >= first && position < end)
         four.key[i] = gpu::candidate_key(p == hidden[0] || p == hidden[1] ? minus_infinity
                                                                           : values[position]);

@@ -27,11 +27,12 @@ HISA_FUNCTION inline std::uint32_t candidate_key(float score) {
   return (bits & 0x7fffffffu) > 0x7f800000u ? 1 : order_key(score);
 }
 
-/// The score whose candidates have this key; -inf for keys below its own, NaN for keys above all.
-HISA_FUNCTION inline float score_of(std::uint32_t candidate_key) {
+/// The bits of a score with this key, or with the next key that a score can have; of NaN for the
+/// key of NaN and for keys above all.
+HISA_FUNCTION inline std::uint32_t score_bits(std::uint32_t candidate_key) {
   constexpr std::uint32_t least = order_key(minus_infinity);
   std::uint32_t const order = candidate_key < least ? least : candidate_key;
-  return __builtin_bit_cast(float, order >> 31 != 0 ? order & 0x7fffffffu : ~order);
+  return candidate_key == 1 ? 0x7fc00000u : (order >> 31 != 0 ? order & 0x7fffffffu : ~order);
 }
 
 /// Four candidates at neighbouring positions.
@@ -61,11 +62,16 @@ struct alignas(16) Words {
   std::uint32_t v[4];
 };
 
+/// The four words from word 4 * i of an array that is aligned to 16 bytes.
+HISA_FUNCTION inline Words* words(std::uint32_t* array, std::int32_t i) {
+  return reinterpret_cast<Words*>(array) + i;
+}
+
 /// Shared memory of a radix select with digits of log2(Bins) bits. A group of up to Bins / 4 lanes.
 template <int Bins>
 struct RadixStorage {
   static_assert(Bins >= 128 && Bins <= 2048 && (Bins & (Bins - 1)) == 0);
-  Words histogram[Bins / 4]; ///< all zero between digits
+  alignas(16) std::uint32_t histogram[Bins]; ///< all zero between digits
   ScanStorage scan;
   std::int32_t bin;    ///< the chosen bin
   std::int32_t need;   ///< candidates still to be taken in it
@@ -76,7 +82,7 @@ struct RadixStorage {
 template <class G, int Bins>
 HISA_FUNCTION void prepare(const G& g, RadixStorage<Bins>& storage) {
   for (int i = g.lane(); i < Bins / 4; i += g.size())
-    g.store(&storage.histogram[i], Words{});
+    g.store(words(storage.histogram, i), Words{});
 }
 
 /// The sums of four rounds in one word: a round's counts fit 16 bits.
@@ -218,7 +224,7 @@ private:
         for (int i = 0; i < 4; ++i) // 0 is the least key: counting it harms nobody
           if (First || (taken.key[i] & known) == prefix) {
             std::uint32_t const bin = taken.key[i] >> shift & mask;
-            g_.add(&s_.histogram[0].v[0] + bin, 1u);
+            g_.add(&s_.histogram[bin], 1u);
           }
       }
     }
@@ -229,7 +235,7 @@ private:
   /// the need-th candidate lies says which. Each lane clears its bins.
   HISA_FUNCTION void choose_bin(std::int32_t need) {
     int const mine = Bins / 4 / g_.size(); // words of four bins
-    Words* const top = &s_.histogram[Bins / 4 - 1 - g_.lane() * mine];
+    Words* const top = words(s_.histogram, Bins / 4 - 1 - g_.lane() * mine);
     std::int32_t sum = 0;
     for (int w = 0; w < mine; ++w) {
       Words const bins = g_.load(top - w);

@@ -21,9 +21,15 @@ struct Held {
   template <Group G, ScoreRow Row>
   HISA_FUNCTION Held(const G& g, const Row& row) {
     auto const at = row.first / 4 * 4 + 4 * static_cast<std::uint32_t>(g.lane());
+    auto const round = 4 * static_cast<std::uint32_t>(g.size());
+    Scores scores[Rounds]; // all asked for before the first is used
     HISA_UNROLL
-    for (int r = 0; r < Rounds; ++r)
-      four[r] = row.keys(at + static_cast<std::uint32_t>(4 * r * g.size()));
+    for (std::uint32_t r = 0; r < Rounds; ++r)
+      if (row.plain(at + r * round, 4))
+        scores[r] = row.scores(at + r * round);
+    HISA_UNROLL
+    for (std::uint32_t r = 0; r < Rounds; ++r)
+      four[r] = row.keys(at + r * round, scores[r]);
   }
   HISA_FUNCTION static constexpr int rounds() { return Rounds; }
   HISA_FUNCTION Four take(int round) const { return round < Rounds ? four[round] : Four{}; }
@@ -38,7 +44,7 @@ struct Held {
 /// Shared memory of select_held, for up to `Capacity` winners.
 template <int Capacity, int Bins>
 struct HeldStorage {
-  Words positions[Capacity / 4];
+  std::uint32_t positions[Capacity];
   RadixStorage<Bins> radix;
 };
 
@@ -57,13 +63,12 @@ HISA_FUNCTION void select_held(const G& g, Storage& storage, const Held<Rounds>&
   auto const candidates = static_cast<std::int32_t>(row.end - row.first);
   std::int32_t const count = candidates < k ? candidates : k;
   Threshold const t = candidates > k ? radix.find_threshold(source, k) : Threshold{};
-  auto const winner = [&](std::int32_t rank) { return &storage.positions[rank / 4].v[rank % 4]; };
   radix.compact(source, t, [&](std::int32_t rank, std::uint32_t position, std::uint32_t) {
-    g.store(winner(rank), position);
+    g.store(&storage.positions[rank], position);
   });
   g.barrier();
   for (std::int32_t rank = g.lane(); rank < count; rank += g.size())
-    emit(rank, g.load(winner(rank)));
+    emit(rank, g.load(&storage.positions[rank]));
 }
 
 /// The k best of a long row, which the groups of the cluster share: emit(rank, position) for each,
@@ -104,8 +109,9 @@ struct InMemory {
     return static_cast<int>((row.end + round - 1) / round);
   }
   HISA_FUNCTION Four take(int round) const {
-    return row.keys(4 * (static_cast<std::uint32_t>(round) * static_cast<std::uint32_t>(g.size()) +
-                         static_cast<std::uint32_t>(g.lane())));
+    return keys_at(row,
+                   4 * (static_cast<std::uint32_t>(round) * static_cast<std::uint32_t>(g.size()) +
+                        static_cast<std::uint32_t>(g.lane())));
   }
 };
 

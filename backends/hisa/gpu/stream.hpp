@@ -23,20 +23,29 @@ struct alignas(16) Scores {
 /// A row of scores as a lane reads it: the positions [first, end) are candidates. Positions that
 /// are asked for are multiples of 4 and may lie up to 2^16 behind the end.
 template <class R>
-concept ScoreRow = requires(R& row, std::uint32_t at, std::uint32_t count) {
+concept ScoreRow = requires(R& row, std::uint32_t at, const Scores& scores) {
   { row.first } -> std::same_as<std::uint32_t&>;
   { row.end } -> std::same_as<std::uint32_t&>;
-  { row.keys(at) } -> std::same_as<Four>;         // key 0 where there is no candidate
-  { row.plain(at, count) } -> std::same_as<bool>; // [at, at + count) are as `scores` says
-  { row.scores(at) } -> std::same_as<Scores>;
+  { row.plain(at, at) } -> std::same_as<bool>;    // [at, at + count) are candidates as memory says
+  { row.scores(at) } -> std::same_as<Scores>;     // of four plain ones
+  { row.keys(at, scores) } -> std::same_as<Four>; // of any four; `scores` matter if they are plain
 };
+
+/// The keys of four positions.
+template <ScoreRow Row>
+HISA_FUNCTION Four keys_at(const Row& row, std::uint32_t at) {
+  Scores scores;
+  if (row.plain(at, 4))
+    scores = row.scores(at);
+  return row.keys(at, scores);
+}
 
 /// Shared memory of a StreamSelect.
 template <int Capacity, int Bins>
 struct StreamStorage {
   static_assert(Capacity % 4 == 0);
-  Words keys[Capacity / 4];
-  Words positions[Capacity / 4];
+  alignas(16) std::uint32_t scores[Capacity]; ///< bits: their keys are made when they are needed
+  alignas(16) std::uint32_t positions[Capacity];
   RadixStorage<Bins> radix;
   std::int32_t counts[2]; ///< candidates in the buffer, for the other groups of a cluster
 };
@@ -82,7 +91,7 @@ public:
           continue;
         }
       }
-      push(row.keys(at + own()));
+      push(keys_at(row, at + own()));
       at += round;
       ahead = least_ > 1 && row.plain(at, batch * round);
       if (ahead)
@@ -106,7 +115,7 @@ public:
     HISA_UNROLL
     for (int i = 0; i < 4; ++i)
       if (passes(four.key[i]))
-        put(s_, to++, four.key[i], four.position(i));
+        put(s_, to++, score_bits(four.key[i]), four.position(i));
     count_ += sum.total.of(0);
   }
 
@@ -120,8 +129,10 @@ public:
   /// them; else they stay where they are and false is returned. k is at most Capacity / ranks.
   template <Cluster C>
   HISA_FUNCTION bool join(const C& cluster, std::int32_t wanted) {
-    if (cluster.ranks() == 1)
+    if (cluster.ranks() == 1) {
+      g_.barrier();
       return count_ >= wanted;
+    }
     auto all = exchange(cluster);
     if (all.total > Capacity) {
       shrink();
@@ -131,24 +142,22 @@ public:
       return false;
     if (cluster.rank() != 0)
       for (std::int32_t i = g_.lane(); i < count_; i += g_.size())
-        put(*cluster.at(&s_, 0), all.before + i, g_.load(&s_.keys[i / 4].v[i % 4]),
-            g_.load(&s_.positions[i / 4].v[i % 4]));
+        put(*cluster.at(&s_, 0), all.before + i, g_.load(&s_.scores[i]), g_.load(&s_.positions[i]));
     cluster.barrier();
     count_ = all.total;
     return true;
   }
 
   /// Calls emit(rank, position) for each of the min(k, candidates) winners, ranks ascending with
-  /// positions.
+  /// positions. After join.
   template <class Emit>
   HISA_FUNCTION void finish(const Emit& emit) {
-    g_.barrier();
     if (count_ > k_) {
       shrink();
       g_.barrier();
     }
     for (std::int32_t rank = g_.lane(); rank < count_; rank += g_.size())
-      emit(rank, g_.load(&s_.positions[rank / 4].v[rank % 4]));
+      emit(rank, g_.load(&s_.positions[rank]));
   }
 
 private:
@@ -170,10 +179,11 @@ private:
       Share four;
       if (i >= count)
         return four;
-      Words const keys = g.load(&s.keys[i / 4]), positions = g.load(&s.positions[i / 4]);
+      Words const scores = g.load(words(s.scores, i / 4)),
+                  positions = g.load(words(s.positions, i / 4));
       HISA_UNROLL
       for (int j = 0; j < 4; ++j) {
-        four.key[j] = i + j < count ? keys.v[j] : 0;
+        four.key[j] = i + j < count ? candidate_key(__builtin_bit_cast(float, scores.v[j])) : 0;
         four.at[j] = positions.v[j];
       }
       return four;
@@ -192,7 +202,7 @@ private:
       std::uint32_t const at = row.first / 4 * 4 + step * static_cast<std::uint32_t>(g.lane());
       HISA_UNROLL
       for (std::uint32_t i = 0; i < fours; ++i)
-        four[i] = row.keys(at + 4 * i);
+        four[i] = keys_at(row, at + 4 * i);
     }
     HISA_FUNCTION static constexpr int rounds() { return fours; }
     HISA_FUNCTION Four take(int round) const { return round < fours ? four[round] : Four{}; }
@@ -236,7 +246,7 @@ private:
   /// Takes a batch, of which the first position is `at`, if its candidates fit the buffer. Needs a
   /// least score.
   HISA_FUNCTION bool push(const Batch& b, std::uint32_t at) {
-    float const least = score_of(least_);
+    auto const least = __builtin_bit_cast(float, score_bits(least_));
     Counts passing;
     HISA_UNROLL
     for (int r = 0; r < static_cast<int>(batch); ++r) {
@@ -256,16 +266,17 @@ private:
       HISA_UNROLL
       for (int i = 0; i < 4; ++i)
         if (b.scores[r].v[i] >= least)
-          put(s_, to++, candidate_key(b.scores[r].v[i]), first + static_cast<std::uint32_t>(i));
+          put(s_, to++, __builtin_bit_cast(std::uint32_t, b.scores[r].v[i]),
+              first + static_cast<std::uint32_t>(i));
       count_ += sum.total.of(r);
     }
     return true;
   }
 
-  HISA_FUNCTION void put(Storage& s, std::int32_t to, std::uint32_t key,
+  HISA_FUNCTION void put(Storage& s, std::int32_t to, std::uint32_t score,
                          std::uint32_t position) const {
-    g_.store(&s.keys[to / 4].v[to % 4], key);
-    g_.store(&s.positions[to / 4].v[to % 4], position);
+    g_.store(&s.scores[to], score);
+    g_.store(&s.positions[to], position);
   }
 
   /// Leaves the k best in the buffer, if it holds more. Later candidates that equal the least of
@@ -276,7 +287,7 @@ private:
     Buffer const source{g_, s_, count_};
     Threshold const t = radix_.find_threshold(source, k_);
     radix_.compact(source, t, [&](std::int32_t rank, std::uint32_t position, std::uint32_t key) {
-      put(s_, rank, key, position);
+      put(s_, rank, score_bits(key), position);
     });
     count_ = k_;
     least_ = t.key + 1;
