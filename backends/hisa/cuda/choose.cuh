@@ -98,7 +98,7 @@ struct ShortRows {
 /// Choosing by the CTAs of a cluster from rows of any length, through buffers.
 template <int Capacity>
 struct LongRows {
-  static constexpr int threads = 256, ctas = Capacity > 8192 ? 1 : 3;
+  static constexpr int threads = 512, ctas = Capacity > 8192 ? 1 : 2;
   static constexpr int capacity = Capacity;
   static constexpr int max_k = Capacity - 4 * threads;
   using Storage = gpu::StreamStorage<Capacity, 2048>;

@@ -29,7 +29,13 @@ struct WarpOperations {
   __device__ void store(T* p, T value) const {
     *p = value;
   }
-  __device__ void add(std::uint32_t* p, std::uint32_t value) const { atomicAdd(p, value); }
+  /// Without a branch: counting is the inner loop of the selections.
+  __device__ void count(std::uint32_t* p, bool condition) const {
+    asm volatile("{ .reg .pred p; setp.ne.u32 p, %1, 0; @p red.shared.add.u32 [%0], 1; }" ::"r"(
+                     static_cast<unsigned>(__cvta_generic_to_shared(p))),
+                 "r"(static_cast<unsigned>(condition))
+                 : "memory");
+  }
   template <class T>
   __device__ T shuffle_up(T value, int distance) const {
     return __shfl_up_sync(0xffffffffu, value, distance);

@@ -21,8 +21,8 @@
 HISA_NAMESPACE_BEGIN
 namespace gpu {
 
-/// A group of lanes. Every operation but load, store and add is collective: all lanes of the group
-/// (barrier) or of the wave (shuffles) call it.
+/// A group of lanes. Every operation but load, store and count is collective: all lanes of the
+/// group (barrier) or of the wave (shuffles) call it.
 template <class G>
 concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64_t wide) {
   { G::wave } -> std::convertible_to<int>; // lanes of a wave
@@ -33,7 +33,7 @@ concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64
   { g.shuffle(wide, value) } -> std::same_as<std::uint64_t>;    // of the wave's lane `value`
   { g.load(word) } -> std::same_as<std::uint32_t>;              // from shared memory
   g.store(word, 1u);                                            // to shared memory
-  g.add(word, 1u);                                              // to shared memory, atomic
+  g.count(word, true); // adds 1 to shared memory if the condition holds, atomic
 };
 
 /// Groups that share a row, one of the row's slices each. `at` is where an object of one's own

@@ -132,9 +132,11 @@ public:
     *p = value;
   }
   template <class T>
-  void add(T* p, T value) const {
+  void count(T* p, bool condition) const {
+    if (!condition)
+      return;
     machine_->touch(p, sizeof(T), Access::add);
-    *p += value;
+    ++*p;
   }
 
 private:

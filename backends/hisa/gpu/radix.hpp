@@ -11,12 +11,14 @@
 ///
 /// A source comes in *rounds* of four candidates a lane: `source.rounds()` of them, and
 /// `source.take(round)` is what the lane has of that round, a Four or a Share; of rounds behind the
-/// last it has keys 0. Positions ascend within a lane's four, then with the lane, then with the
-/// round.
+/// last it has keys 0. `batch` rounds, up to four, are taken together, so that a scan serves all.
+/// Positions ascend within a lane's four, then with the lane, then with the round.
 #pragma once
 
 #include <hisa/gpu/group.hpp>
 #include <hisa/order_key.hpp>
+
+#include <type_traits>
 
 HISA_NAMESPACE_BEGIN
 namespace gpu {
@@ -85,25 +87,31 @@ HISA_FUNCTION void prepare(const G& g, RadixStorage<Bins>& storage) {
     g.store(words(storage.histogram, i), Words{});
 }
 
-/// The sums of four rounds in one word: a round's counts fit 16 bits.
+/// The counts of up to four rounds in one word: a round's fit 16 bits.
+template <int Rounds>
 struct Counts {
-  std::uint64_t packed = 0;
+  static_assert(Rounds <= 4);
+  std::conditional_t<(Rounds > 2), std::uint64_t, std::uint32_t> packed = 0;
+
   HISA_FUNCTION std::int32_t of(int round) const {
     return static_cast<std::int32_t>(packed >> 16 * round & 0xffff);
   }
   HISA_FUNCTION void add(int round, int count) {
-    packed += static_cast<std::uint64_t>(count) << 16 * round;
+    packed += static_cast<decltype(packed)>(count) << 16 * round;
   }
-  HISA_FUNCTION std::int32_t sum() const { return of(0) + of(1) + of(2) + of(3); }
+  HISA_FUNCTION std::int32_t sum() const {
+    std::int32_t all = 0;
+    HISA_UNROLL
+    for (int r = 0; r < Rounds; ++r)
+      all += of(r);
+    return all;
+  }
 };
 
 /// Radix select by the lanes of a group; the storage is ready.
 template <Group G, int Bins>
 class Radix {
 public:
-  /// Rounds that are taken together, so that a scan serves four of them.
-  static constexpr int batch = 4;
-
   HISA_FUNCTION Radix(const G& g, RadixStorage<Bins>& storage) : g_(g), s_(storage) {}
 
   /// The threshold of the `k` best of more than k candidates, k >= 1. What the source reads of
@@ -134,10 +142,11 @@ public:
   /// winner's index in the source, so `emit` may write the source.
   template <class Source, class Emit>
   HISA_FUNCTION void compact(const Source& source, Threshold t, const Emit& emit) {
+    constexpr int batch = Source::batch;
     std::int32_t above = 0, equal = 0; // in the rounds before
     for (int round = 0; round < source.rounds(); round += batch) {
       decltype(source.take(0)) taken[batch];
-      Counts higher;
+      Counts<batch> higher;
       HISA_UNROLL
       for (int r = 0; r < batch; ++r) {
         taken[r] = source.take(round + r);
@@ -160,7 +169,8 @@ public:
     }
   }
 
-  HISA_FUNCTION Scanned<Counts> scan(Counts counts) {
+  template <int Rounds>
+  HISA_FUNCTION Scanned<Counts<Rounds>> scan(Counts<Rounds> counts) {
     half_ ^= 1;
     auto const sum = exclusive_scan(g_, counts.packed, s_.scan, half_);
     return {{sum.before}, {sum.total}};
@@ -187,17 +197,17 @@ private:
   int half_ = 0;
 
   /// A batch of step 3 where some of the threshold's equals are kept.
-  template <class Candidates, class Emit>
-  HISA_FUNCTION void compact_ties(const Candidates (&taken)[batch], Threshold t,
-                                  const Scanned<Counts>& a, std::int32_t& above,
+  template <class Candidates, int Rounds, class Emit>
+  HISA_FUNCTION void compact_ties(const Candidates (&taken)[Rounds], Threshold t,
+                                  const Scanned<Counts<Rounds>>& a, std::int32_t& above,
                                   std::int32_t& equal, const Emit& emit) {
-    Counts same;
+    Counts<Rounds> same;
     HISA_UNROLL
-    for (int r = 0; r < batch; ++r)
+    for (int r = 0; r < Rounds; ++r)
       same.add(r, count(taken[r], [&](std::uint32_t key) { return key == t.key; }));
     auto const e = scan(same);
     HISA_UNROLL
-    for (int r = 0; r < batch; ++r) {
+    for (int r = 0; r < Rounds; ++r) {
       std::int32_t higher = above + a.before.of(r), equals = equal + e.before.of(r);
       HISA_UNROLL
       for (int i = 0; i < 4; ++i) {
@@ -214,6 +224,7 @@ private:
   template <bool First, class Source>
   HISA_FUNCTION void count_digit(const Source& source, std::uint32_t prefix, std::uint32_t known,
                                  int shift, std::uint32_t mask) {
+    constexpr int batch = Source::batch;
     for (int round = 0; round < source.rounds(); round += batch) {
       HISA_UNROLL
       for (int r = 0; r < batch; ++r) {
@@ -222,10 +233,8 @@ private:
         auto const taken = source.take(round + r);
         HISA_UNROLL
         for (int i = 0; i < 4; ++i) // 0 is the least key: counting it harms nobody
-          if (First || (taken.key[i] & known) == prefix) {
-            std::uint32_t const bin = taken.key[i] >> shift & mask;
-            g_.add(&s_.histogram[bin], 1u);
-          }
+          g_.count(&s_.histogram[taken.key[i] >> shift & mask],
+                   First || (taken.key[i] & known) == prefix);
       }
     }
     g_.barrier();

@@ -16,6 +16,7 @@ namespace gpu {
 /// The candidates of a short row as a source, in the lanes' registers.
 template <int Rounds>
 struct Held {
+  static constexpr int batch = Rounds;
   Four four[Rounds];
 
   template <Group G, ScoreRow Row>
@@ -101,6 +102,7 @@ HISA_FUNCTION void select_stream(const G& g, const C& cluster,
 /// A row as a source that is read anew in every round.
 template <Group G, ScoreRow Row>
 struct InMemory {
+  static constexpr int batch = 4;
   const G& g;
   const Row& row;
 

@@ -70,10 +70,10 @@ public:
   /// @param seed_from  sampled for a seed; null: no seed
   template <ScoreRow Row>
   HISA_FUNCTION void read(const Row& row, const Row* seed_from) {
-    auto const round = 4 * static_cast<std::uint32_t>(g_.size());
+    auto const round = 4 * static_cast<std::uint32_t>(g_.size()), positions = batch * round;
     std::uint32_t at = row.first / 4 * 4;
     Batch next; // asked for before it is needed
-    bool ahead = seed_from != nullptr && row.plain(at, batch * round);
+    bool ahead = seed_from != nullptr && row.plain(at, positions);
     if (ahead)
       next = ask(row, at);
     if (seed_from != nullptr)
@@ -82,18 +82,18 @@ public:
     while (at < row.end) {
       if (ahead) {
         Batch const now = next;
-        bool const more = row.plain(at + batch * round, batch * round);
+        bool const more = row.plain(at + positions, positions);
         if (more)
-          next = ask(row, at + batch * round);
+          next = ask(row, at + positions);
         if (push(now, at)) {
-          at += batch * round;
+          at += positions;
           ahead = more;
           continue;
         }
       }
       push(keys_at(row, at + own()));
       at += round;
-      ahead = least_ > 1 && row.plain(at, batch * round);
+      ahead = least_ > 1 && row.plain(at, positions);
       if (ahead)
         next = ask(row, at);
     }
@@ -101,7 +101,7 @@ public:
 
   /// Takes a round of candidates, behind all that were taken before.
   HISA_FUNCTION void push(const Four& four) {
-    Counts passing;
+    Counts<1> passing;
     auto const passes = [&](std::uint32_t key) { return key >= least_; };
     passing.add(0, Radix<G, Bins>::count(four, passes));
     auto sum = radix_.scan(passing);
@@ -161,7 +161,7 @@ public:
   }
 
 private:
-  static constexpr std::uint32_t batch = Radix<G, Bins>::batch;
+  static constexpr int batch = 2; ///< rounds that are asked for, and scanned, together
 
   /// A lane's scores of some rounds.
   struct Batch {
@@ -170,6 +170,7 @@ private:
 
   /// The buffer as a source.
   struct Buffer {
+    static constexpr int batch = 2;
     const G& g;
     Storage& s;
     std::int32_t count;
@@ -193,6 +194,7 @@ private:
   /// A few candidates of a row, evenly spread, as a source.
   struct Sample {
     static constexpr int fours = 2; ///< of a lane: 32 bytes, what a memory hands out at least
+    static constexpr int batch = fours;
     Four four[fours];
 
     template <ScoreRow Row>
@@ -222,13 +224,13 @@ private:
   HISA_FUNCTION Batch ask(const Row& row, std::uint32_t at) const {
     Batch b;
     HISA_UNROLL
-    for (std::uint32_t r = 0; r < batch; ++r)
-      b.scores[r] = row.scores(at + r * 4 * static_cast<std::uint32_t>(g_.size()) + own());
+    for (int r = 0; r < batch; ++r)
+      b.scores[r] = row.scores(at + 4 * static_cast<std::uint32_t>(r * g_.size()) + own());
     return b;
   }
 
-  /// A least score that probably lets half as many again as k pass, and hardly ever fewer than k:
-  /// the 24 are about five standard deviations where few of the sample count.
+  /// A least score that lets a few more than k pass: of the sample, those that are expected among
+  /// the k best and more than four standard deviations beyond.
   template <ScoreRow Row>
   HISA_FUNCTION void seed(const Row& row) {
     std::uint32_t const n = row.end - row.first;
@@ -236,7 +238,7 @@ private:
     if (n < samples)
       return;
     auto const expected = static_cast<std::uint32_t>(static_cast<std::uint64_t>(k_) * samples / n);
-    std::uint32_t const rank = expected + expected / 2 + 24;
+    std::uint32_t const rank = expected + expected / 4 + 32;
     if (rank > samples / 4 * 3)
       return;
     Threshold const t = radix_.find_threshold(Sample(g_, row), static_cast<std::int32_t>(rank));
@@ -247,9 +249,9 @@ private:
   /// least score.
   HISA_FUNCTION bool push(const Batch& b, std::uint32_t at) {
     auto const least = __builtin_bit_cast(float, score_bits(least_));
-    Counts passing;
+    Counts<batch> passing;
     HISA_UNROLL
-    for (int r = 0; r < static_cast<int>(batch); ++r) {
+    for (int r = 0; r < batch; ++r) {
       int n = 0;
       HISA_UNROLL
       for (int i = 0; i < 4; ++i)
@@ -260,7 +262,7 @@ private:
     if (count_ + sum.total.sum() > Capacity)
       return false;
     HISA_UNROLL
-    for (int r = 0; r < static_cast<int>(batch); ++r) {
+    for (int r = 0; r < batch; ++r) {
       std::uint32_t const first = at + 4 * static_cast<std::uint32_t>(r * g_.size()) + own();
       std::int32_t to = count_ + sum.before.of(r);
       HISA_UNROLL
