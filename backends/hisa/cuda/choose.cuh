@@ -31,8 +31,9 @@ public:
     if (parents_ == nullptr)
       return static_cast<std::int32_t>(p);
     std::uint32_t const parent = log2_ >= 0 ? p >> log2_ : p / ratio_;
-    return static_cast<std::int32_t>(static_cast<std::uint32_t>(parents_[parent]) * ratio_ + p -
-                                     parent * ratio_);
+    // Nothing writes parents while this kernel runs: their loads need not wait for stores.
+    auto const kept = static_cast<std::uint32_t>(__ldg(parents_ + parent));
+    return static_cast<std::int32_t>(kept * ratio_ + p - parent * ratio_);
   }
 
 private:
