@@ -232,7 +232,7 @@ inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
 
 /// Top-k alone: the positions of the k best of each row of scores, in the contract's order. Any row
 /// length up to 2^31 - 257 and any k. Asynchronous on `stream`. A row is read once, but for k above
-/// 14336 four times.
+/// SelectSizes::max_topk four times.
 /// @throws precondition_error before anything is launched
 inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
   constexpr const char* function = "cuda::topk";
