@@ -337,10 +337,11 @@ void pooling() {
 
 void topk_alone(std::int64_t longest) {
   std::mt19937 random(3);
-  for (std::int64_t n : {1, 5, 100, 2047, 2048, 2049, 4095, 8192, 8193, 16384, 16385, 100001}) {
+  for (std::int64_t n :
+       {1, 5, 100, 2047, 2048, 2049, 4095, 8189, 8192, 8193, 16384, 16385, 40000, 100001}) {
     if (n > longest)
       continue;
-    std::int64_t const rows = 6, stride = n + 3;
+    std::int64_t const rows = 8, stride = n + 3;
     std::vector<float> scores;
     std::normal_distribution<float> normal;
     for (std::int64_t i = 0; i < rows * stride; ++i) {
@@ -354,6 +355,10 @@ void topk_alone(std::int64_t longest) {
         x = std::bit_cast<float>(0x3f800000u + unsigned(p * 7919 % 1024)); // one bin
       if (r == 4 && p % 3)
         x = std::numeric_limits<float>::quiet_NaN();
+      if (r == 6 && p < n / 50)
+        x += 9; // most winners in one place
+      if (r == 7 && p % (n / 512 / 8 * 8 + (n < 4096)) < 8)
+        x += 9; // large scores exactly where a seed is looked for
       scores.push_back(x);
     }
     std::vector<std::int32_t> lengths;
@@ -361,7 +366,7 @@ void topk_alone(std::int64_t longest) {
       lengths.push_back(std::int32_t(r == 5 ? n / 2 - 1 : n));
     Device<float> d(scores);
     Device<std::int32_t> d_lengths(lengths);
-    for (int k : {1, 511, 2048}) {
+    for (int k : {1, 511, 2048, 9000, 20000}) {
       Device<std::int32_t> indices(std::size_t(rows * k));
       cuda::topk(nullptr, {d.data, stride, d_lengths.data, n, k, {indices.data}}, rows);
       cuda::check(cudaDeviceSynchronize(), "topk");

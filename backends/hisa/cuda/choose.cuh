@@ -8,8 +8,6 @@
 #include <hisa/cuda/pieces.cuh>
 #include <hisa/gpu/select.hpp>
 
-#include <cmath>
-
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
@@ -26,17 +24,16 @@ public:
   __device__ explicit RowOf(const Candidates& c)
       : parents_(c.parents), ratio_(static_cast<std::uint32_t>(c.ratio)),
         skip_(static_cast<std::uint32_t>(c.skip)) {
-    while (ratio_ >> (log2_ + 1) != 0)
-      ++log2_;
-    log2_ = (ratio_ & (ratio_ - 1)) == 0 ? log2_ : -1;
+    log2_ = (ratio_ & (ratio_ - 1)) == 0 ? 31 - __clz(static_cast<int>(ratio_)) : -1;
   }
-  __device__ std::int32_t operator()(std::int32_t position) const {
-    std::uint32_t const p = static_cast<std::uint32_t>(position) + skip_;
+  __device__ std::int32_t operator()(std::uint32_t position) const {
+    std::uint32_t const p = position + skip_;
     if (parents_ == nullptr)
       return static_cast<std::int32_t>(p);
     std::uint32_t const parent = log2_ >= 0 ? p >> log2_ : p / ratio_;
-    return static_cast<std::int32_t>(static_cast<std::uint32_t>(parents_[parent]) * ratio_ + p -
-                                     parent * ratio_);
+    // Nothing writes parents while this kernel runs: their loads need not wait for stores.
+    auto const kept = static_cast<std::uint32_t>(__ldg(parents_ + parent));
+    return static_cast<std::int32_t>(kept * ratio_ + p - parent * ratio_);
   }
 
 private:
@@ -46,77 +43,73 @@ private:
   int log2_ = 0; ///< -1: the ratio is no power of two
 };
 
-/// The positions that compete, in 32-bit arithmetic.
-struct Field {
-  std::int32_t first = 0, end = 0;
+/// The candidates of a contest, as gpu::ScoreRow.
+struct ContestRow {
+  const float* values = nullptr; ///< 16-byte aligned
+  std::uint32_t first = 0, end = 0;
   std::int32_t hidden[2] = {-1, -1}; ///< positions that count -inf; -1: none
 
-  __device__ Field() {}
-  __device__ explicit Field(const Contest& c)
-      : first(static_cast<std::int32_t>(c.first)), end(static_cast<std::int32_t>(c.end)) {}
-};
+  __device__ ContestRow() {}
+  __device__ ContestRow(const float* v, const Contest& c)
+      : values(v), first(static_cast<std::uint32_t>(c.first)),
+        end(static_cast<std::uint32_t>(c.end)) {}
 
-/// The keys of four scores of a row from position `base`, a multiple of 4.
-__device__ inline void load_keys(std::uint32_t* key, const float* row, std::int32_t base,
-                                 const Field& field) {
-  float scores[4] = {};
-  bool const inside = base >= field.first && base + 4 <= field.end;
-  if (inside && reinterpret_cast<std::uintptr_t>(row + base) % 16 == 0) {
-    auto const four = *reinterpret_cast<const float4*>(row + base);
-    scores[0] = four.x, scores[1] = four.y, scores[2] = four.z, scores[3] = four.w;
-  } else {
+  __device__ bool plain(std::uint32_t at, std::uint32_t count) const {
+    return at >= first && at + count <= end && hidden[0] < 0 && hidden[1] < 0;
+  }
+  __device__ gpu::Scores scores(std::uint32_t at) const {
+    return *reinterpret_cast<const gpu::Scores*>(values + at);
+  }
+  __device__ gpu::Four keys(std::uint32_t at, const gpu::Scores& scores) const {
+    gpu::Four four;
+    four.first = at;
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      scores[i] = base + i < field.end ? row[base + i] : 0.0f;
-  }
+      four.key[i] = gpu::candidate_key(scores.v[i]);
+    if (plain(at, 4))
+      return four;
 #pragma unroll
-  for (int i = 0; i < 4; ++i)
-    key[i] = gpu::candidate_key(scores[i]);
-  if (inside && field.hidden[0] < 0 && field.hidden[1] < 0)
-    return;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    std::int32_t const position = base + i;
-    if (position == field.hidden[0] || position == field.hidden[1])
-      key[i] = gpu::candidate_key(-INFINITY);
-    if (position < field.first || position >= field.end)
-      key[i] = 0;
+    for (int i = 0; i < 4; ++i) {
+      std::uint32_t const position = four.position(i);
+      auto const p = static_cast<std::int32_t>(position);
+      four.key[i] = 0;
+      if (position >= first && position < end)
+        four.key[i] = gpu::candidate_key(p == hidden[0] || p == hidden[1] ? minus_infinity
+                                                                          : values[position]);
+    }
+    return four;
   }
-}
+};
 
-/// The winners of a contest: emit(rank, position) for each, ranks ascending with positions.
-/// @tparam Width  scores that a lane takes at a time
-template <int Width, int Capacity, class G, class Emit>
-__device__ void choose(const G& g, gpu::StreamStorage<Capacity>& storage, const float* row,
-                       const Field& field, std::int64_t need, const Emit& emit) {
-  auto const k = static_cast<std::int32_t>(need);
-  std::int32_t const begin = field.first / 4 * 4;
-  if (field.end - begin <= Width * g.size()) {
-    gpu::Held<Width> all;
-    all.first = begin + Width * g.lane();
-#pragma unroll
-    for (int i = 0; i < Width; i += 4)
-      load_keys(all.key + i, row, all.first + i, field);
-    gpu::select_held(g, storage, all, field.end - field.first, k, emit);
-    return;
+/// Choosing by a CTA from rows that fit its registers.
+template <int Longest>
+struct ShortRows {
+  static constexpr int threads = 512, ctas = 3; ///< of a multiprocessor
+  static constexpr int longest = Longest;       ///< from a multiple of 4
+  static constexpr int max_k = Longest;
+  using Storage = gpu::HeldStorage<Longest, 2048>;
+
+  template <class G, class Emit>
+  __device__ static void select(const G& g, const CtaCluster&, Storage& storage,
+                                const ContestRow& row, std::int32_t k, const Emit& emit) {
+    gpu::select_held(g, storage, gpu::Held<Longest / 4 / threads>(g, row), row, k, emit);
   }
-  gpu::StreamSelect<G, Capacity> stream(g, storage, k);
-  auto const push = [&]<int W>(std::int32_t base, gpu::Held<W> held) {
-    held.first = base + W * g.lane();
-#pragma unroll
-    for (int i = 0; i < W; i += 4)
-      load_keys(held.key + i, row, held.first + i, field);
-    stream.push(held);
-  };
-  if (k <= Capacity - 8 * g.size())
-    for (std::int32_t base = begin; base < field.end; base += 8 * g.size())
-      push(base, gpu::Held<8>{});
-  else
-    for (std::int32_t base = begin; base < field.end; base += 4 * g.size())
-      push(base, gpu::Held<4>{});
-  stream.finish(
-      [&](std::int32_t rank, std::int32_t position, std::uint32_t) { emit(rank, position); });
-}
+};
+
+/// Choosing by the CTAs of a cluster from rows of any length, through buffers.
+template <int Capacity>
+struct LongRows {
+  static constexpr int threads = 512, ctas = Capacity > 8192 ? 1 : 2;
+  static constexpr int capacity = Capacity;
+  static constexpr int max_k = Capacity - 4 * threads;
+  using Storage = gpu::StreamStorage<Capacity, 2048>;
+
+  template <class G, class Emit>
+  __device__ static void select(const G& g, const CtaCluster& cluster, Storage& storage,
+                                const ContestRow& row, std::int32_t k, const Emit& emit) {
+    gpu::select_stream(g, cluster, storage, row, k, emit);
+  }
+};
 
 } // namespace cuda
 HISA_NAMESPACE_END

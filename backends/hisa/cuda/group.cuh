@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// Groups of CUDA threads for the code of hisa/gpu: a whole CTA, or some of its warps.
+/// Groups of CUDA threads for the code of hisa/gpu: a warp or a whole CTA; and clusters of CTAs.
 #pragma once
 
 #include <hisa/gpu/group.hpp>
@@ -29,7 +29,13 @@ struct WarpOperations {
   __device__ void store(T* p, T value) const {
     *p = value;
   }
-  __device__ void add(std::int32_t* p, std::int32_t value) const { atomicAdd(p, value); }
+  /// Without a branch: counting is the inner loop of the selections.
+  __device__ void count(std::uint32_t* p, bool condition) const {
+    asm volatile("{ .reg .pred p; setp.ne.u32 p, %1, 0; @p red.shared.add.u32 [%0], 1; }" ::"r"(
+                     static_cast<unsigned>(__cvta_generic_to_shared(p))),
+                 "r"(static_cast<unsigned>(condition))
+                 : "memory");
+  }
   template <class T>
   __device__ T shuffle_up(T value, int distance) const {
     return __shfl_up_sync(0xffffffffu, value, distance);
@@ -40,41 +46,61 @@ struct WarpOperations {
   }
 };
 
-/// `Threads` neighbouring threads of a CTA, the `index`-th such group of it.
-template <int Threads>
-struct Threadgroup : WarpOperations {
-  static_assert(Threads % 32 == 0);
-  int index = 0;
-
-  __device__ explicit Threadgroup(int i) : index(i) {}
-  __device__ int lane() const { return static_cast<int>(threadIdx.x) % Threads; }
-  __device__ int size() const { return Threads; }
-  __device__ void barrier() const {
-    __syncwarp(); // the instruction wants whole warps
-    named_barrier<1>();
-  }
-
-private:
-  /// Barrier 0 is __syncthreads. The number is an immediate, so that tools can tell barriers apart.
-  template <int Id>
-  __device__ void named_barrier() const {
-    if constexpr (Id < 1024 / Threads && Id < 15) {
-      if (index + 1 != Id)
-        return named_barrier<Id + 1>();
-    }
-    asm volatile("bar.sync %0, %1;" ::"n"(Id), "n"(Threads) : "memory");
-  }
+/// One warp of a CTA.
+struct Warp : WarpOperations {
+  __device__ int lane() const { return static_cast<int>(threadIdx.x) % wave; }
+  __device__ static constexpr int size() { return wave; }
+  __device__ void barrier() const { __syncwarp(); }
 };
 
 /// All threads of a CTA, of which there are `Threads`.
 template <int Threads>
 struct Cta : WarpOperations {
   __device__ int lane() const { return static_cast<int>(threadIdx.x); }
-  __device__ int size() const { return Threads; }
+  __device__ static constexpr int size() { return Threads; }
   __device__ void barrier() const {
     __syncwarp();
     __syncthreads();
   }
+};
+
+/// The CTAs of a cluster, or a CTA that was launched without one.
+struct CtaCluster {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  __device__ int rank() const {
+    unsigned rank;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return static_cast<int>(rank);
+  }
+  __device__ int ranks() const {
+    unsigned ranks;
+    asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(ranks));
+    return static_cast<int>(ranks);
+  }
+  __device__ void barrier() const {
+    __syncwarp();
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+  }
+  template <class T>
+  __device__ T* at(T* object, int rank) const {
+    T* there;
+    asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(object), "r"(rank));
+    return there;
+  }
+#else
+  __device__ int rank() const {
+    return 0;
+  }
+  __device__ int ranks() const {
+    return 1;
+  }
+  __device__ void barrier() const {}
+  template <class T>
+  __device__ T* at(T* object, int) const {
+    return object;
+  }
+#endif
 };
 
 } // namespace cuda

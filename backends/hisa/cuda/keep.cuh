@@ -20,76 +20,77 @@ struct KeepTask {
   PieceLists pieces; ///< of the level below
 };
 
-/// How the block kernel runs: a CTA for a group of queries, `query_threads` for each of them.
+/// How the block kernel runs: a CTA for a group of queries, of which a warp each chooses the
+/// blocks.
 template <int Capacity>
 struct KeepPolicy {
-  static constexpr int query_threads = 128;
-  static constexpr int threads = query_threads * group_queries;
-  static constexpr int max_kept = Capacity - 4 * query_threads; ///< the largest budget
+  static constexpr int threads = 256;
+  static constexpr int bins = 512;
+  static constexpr int max_kept = Capacity - 4 * Warp::wave; ///< the largest budget
   static constexpr int listed = group_queries * (max_kept + 2);
+  using Select = gpu::StreamStorage<Capacity, bins>;
 
   union Storage {
-    gpu::StreamStorage<Capacity> select[group_queries];
+    Select select[group_queries];
     gpu::UnionStorage<group_queries, listed> lists;
   };
 };
 
 /// What a query's blocks are chosen by: found out by one thread for all.
 struct BlockRow {
-  Field field;
+  ContestRow contest;
   RowOf row_of;
   std::int32_t winners = 0, need = 0;
   bool takes_first = false, takes_last = false, decided = true;
 
   __device__ BlockRow() {}
-  __device__ BlockRow(const Level& level, std::int64_t i) {
+  __device__ BlockRow(const KeepTask& task, std::int64_t i) {
+    const Level& level = task.level;
     Visible const v = level.visible(i);
     Candidates const c = level.candidates(v, i);
-    Contest const contest = level.contest(c, v);
-    field = Field(contest);
+    Contest const blocks = level.contest(c, v);
+    contest = ContestRow(task.scores.values + i * task.scores.pitch, blocks);
     row_of = RowOf(c);
-    winners = static_cast<std::int32_t>(contest.winners());
-    need = static_cast<std::int32_t>(contest.need);
-    takes_first = contest.takes_first, takes_last = contest.takes_last;
-    decided = !level.must_score(contest, v);
+    winners = static_cast<std::int32_t>(blocks.winners());
+    need = static_cast<std::int32_t>(blocks.need);
+    takes_first = blocks.takes_first, takes_last = blocks.takes_last;
+    decided = !level.must_score(blocks, v);
     if (level.boundary == Boundary::none && !decided) { // only an end can be partly visible
       auto const end = static_cast<std::int32_t>(c.count - 1);
-      field.hidden[0] = v.covers(c.row(0), level.block_size) ? -1 : 0;
-      field.hidden[1] = v.covers(c.row(end), level.block_size) ? -1 : end;
+      contest.hidden[0] = v.covers(c.row(0), level.block_size) ? -1 : 0;
+      contest.hidden[1] = v.covers(c.row(end), level.block_size) ? -1 : end;
     }
   }
 };
 
-/// One query's blocks; its threads call it together.
+/// One query's blocks, by a warp.
 template <int Capacity>
 __device__ void keep_blocks(const KeepTask& task, std::int64_t i,
-                            gpu::StreamStorage<Capacity>& storage) {
-  using Group = Threadgroup<KeepPolicy<Capacity>::query_threads>;
-  Group const g(static_cast<int>(i % group_queries));
-  BlockRow& shared_row = *reinterpret_cast<BlockRow*>(&storage);
-  bool const present = i < task.level.count; // else an empty row that stores nothing
-  if (g.lane() == 0)
-    shared_row = present ? BlockRow(task.level, i) : BlockRow();
+                            typename KeepPolicy<Capacity>::Select& storage) {
+  Warp const g{};
+  BlockRow const r(task, i); // every lane finds it out: nothing waits for another
+  prepare(g, storage);
   g.barrier();
-  BlockRow const r = shared_row;
-  g.barrier(); // the selection uses the same memory
   std::int32_t* const out = task.blocks + i * task.pitch;
-  auto const emit = [&](std::int32_t rank, std::int32_t position) {
+  auto const emit = [&](std::int32_t rank, std::uint32_t position) {
     out[rank + r.takes_first] = r.row_of(position);
   };
-  if (!r.decided)
-    choose<8>(g, storage, task.scores.values + i * task.scores.pitch, r.field, r.need, emit);
+  using Held = gpu::Held<4>;
+  if (!r.decided && Held::fits(g, r.contest))
+    gpu::select_held(g, storage, Held(g, r.contest), r.contest, r.need, emit);
+  else if (!r.decided)
+    gpu::select_stream(g, gpu::Alone(), storage, r.contest, r.need, emit);
   else
     for (std::int32_t p = g.lane(); p < r.winners; p += g.size())
-      emit(p, r.field.first + p);
-  if (g.lane() == 0 && present) {
-    if (r.takes_first)
-      out[0] = r.row_of(0);
-    std::int32_t const kept = r.winners + r.takes_first + r.takes_last;
-    if (r.takes_last)
-      out[kept - 1] = r.row_of(r.field.end);
-    task.counts[i] = kept;
-  }
+      emit(p, r.contest.first + static_cast<std::uint32_t>(p));
+  if (g.lane() != 0)
+    return;
+  std::int32_t const kept = r.winners + r.takes_first + r.takes_last;
+  if (r.takes_first)
+    out[0] = r.row_of(0);
+  if (r.takes_last)
+    out[kept - 1] = r.row_of(r.contest.end);
+  task.counts[i] = kept;
 }
 
 /// A query's blocks as the source of its candidates on the next level.
@@ -193,8 +194,10 @@ __global__ void __launch_bounds__(KeepPolicy<Capacity>::threads, 2)
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& storage = *reinterpret_cast<typename KeepPolicy<Capacity>::Storage*>(memory);
   std::int64_t const group = blockIdx.x;
-  int const q = static_cast<int>(threadIdx.x) / KeepPolicy<Capacity>::query_threads;
-  keep_blocks<Capacity>(task, group * group_queries + q, storage.select[q]);
+  unsigned const q = threadIdx.x / Warp::wave;
+  std::int64_t const i = group * group_queries + q;
+  if (q < group_queries && i < task.level.count)
+    keep_blocks<Capacity>(task, i, storage.select[q]);
   __syncthreads();
   list_pieces<Capacity>(task, group, storage.lists);
 }

@@ -68,25 +68,27 @@ struct Device {
   }
 };
 
-/// Launches `kernel(task)` with `bytes` of dynamic shared memory.
+/// Launches `kernel(task)` with `bytes` of dynamic shared memory, `cluster` CTAs together.
 template <class Task>
 void launch(void (*kernel)(Task), std::int64_t ctas, int threads, std::size_t bytes,
-            cudaStream_t stream, const Task& task, const char* name) {
+            cudaStream_t stream, const Task& task, const char* name, int cluster = 1) {
   if (ctas == 0)
     return;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(bytes)),
         name);
-  cudaLaunchAttribute overlap = {}; // see begin_kernel
-  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchAttribute attributes[2] = {};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization; // see begin_kernel
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
   cudaLaunchConfig_t config = {};
   config.gridDim = static_cast<unsigned>(ctas);
   config.blockDim = static_cast<unsigned>(threads);
   config.dynamicSmemBytes = bytes;
   config.stream = stream;
-  config.attrs = &overlap;
-  config.numAttrs = 1;
+  config.attrs = attributes;
+  config.numAttrs = cluster > 1 ? 2 : 1;
   check(cudaLaunchKernelEx(&config, kernel, task), name);
 }
 
@@ -148,27 +150,38 @@ void launch_keep(const KeepTask& task, cudaStream_t stream) {
          Policy::threads, sizeof(typename Policy::Storage), stream, task, "hisa::keep");
 }
 
-template <int Capacity>
-void launch_tokens(const TokenTask& task, cudaStream_t stream) {
-  constexpr int threads = 512;
-  launch(token_kernel<threads, Capacity>, task.level.count, threads,
-         sizeof(gpu::StreamStorage<Capacity>), stream, task, "hisa::tokens");
-}
-
-template <int Capacity>
-void launch_topk(const TopkTask& task, std::int64_t rows, cudaStream_t stream) {
-  constexpr int threads = 512;
-  launch(topk_kernel<threads, Capacity>, rows, threads, sizeof(gpu::StreamStorage<Capacity>),
-         stream, task, "hisa::topk");
-}
-
-/// Capacities of the selections, and the budgets that they serve.
+/// How selections run, by what they are asked for.
 struct SelectSizes {
   static constexpr int keep_small = 1024, keep_large = 4096;
-  static constexpr int tokens_small = 8192, tokens_large = 16384;
   static constexpr int max_keep = KeepPolicy<keep_large>::max_kept;
-  static constexpr int max_topk = tokens_large - 4 * 512;
+  using Short = ShortRows<8192>;
+  using Long = LongRows<8192>;
+  using LongMany = LongRows<16384>;
+  static constexpr int max_topk = LongMany::max_k;
 };
+
+template <class Policy>
+void launch_tokens(const TokenTask& task, cudaStream_t stream) {
+  launch(token_kernel<Policy>, task.level.count, Policy::threads, sizeof(typename Policy::Storage),
+         stream, task, "hisa::tokens");
+}
+
+template <class Policy>
+void launch_topk(const TopkTask& task, std::int64_t rows, int cluster, cudaStream_t stream) {
+  launch(topk_kernel<Policy>, rows * cluster, Policy::threads, sizeof(typename Policy::Storage),
+         stream, task, "hisa::topk", cluster);
+}
+
+/// CTAs that share a row: where rows are few and long, as many as the device takes at a time.
+template <class Policy>
+int row_ctas(const TopkTask& task, std::int64_t rows, const Device& device) {
+  constexpr std::int64_t shortest = 16 * Policy::threads * 2; // of a CTA's part
+  int ctas = 1;
+  while (ctas < 8 && rows * ctas < device.processors && 2 * ctas * task.topk <= Policy::capacity &&
+         task.columns >= 2 * ctas * shortest)
+    ctas *= 2;
+  return ctas;
+}
 
 inline void launch_keep(const KeepTask& task, cudaStream_t stream) {
   if (task.level.budget <= KeepPolicy<SelectSizes::keep_small>::max_kept)
@@ -178,17 +191,28 @@ inline void launch_keep(const KeepTask& task, cudaStream_t stream) {
 }
 
 inline void launch_tokens(const TokenTask& task, cudaStream_t stream) {
-  if (task.level.budget <= SelectSizes::tokens_small - 4 * 512)
-    launch_tokens<SelectSizes::tokens_small>(task, stream);
+  using Sizes = SelectSizes;
+  if (task.scores.pitch <= Sizes::Short::longest)
+    launch_tokens<Sizes::Short>(task, stream);
+  else if (task.level.budget <= Sizes::Long::max_k)
+    launch_tokens<Sizes::Long>(task, stream);
   else
-    launch_tokens<SelectSizes::tokens_large>(task, stream);
+    launch_tokens<Sizes::LongMany>(task, stream);
 }
 
-inline void launch_topk(const TopkTask& task, std::int64_t rows, cudaStream_t stream) {
-  if (task.topk <= SelectSizes::tokens_small - 4 * 512)
-    launch_topk<SelectSizes::tokens_small>(task, rows, stream);
+inline void launch_topk(const TopkTask& task, std::int64_t rows, const Device& device,
+                        cudaStream_t stream) {
+  using Sizes = SelectSizes;
+  bool const aligned =
+      reinterpret_cast<std::uintptr_t>(task.scores) % 16 == 0 && task.row_stride % 4 == 0;
+  if (task.columns + (aligned ? 0 : 3) <= Sizes::Short::longest) // see TopkRow::shift
+    launch_topk<Sizes::Short>(task, rows, 1, stream);
+  else if (task.topk <= Sizes::Long::max_k)
+    launch_topk<Sizes::Long>(task, rows, row_ctas<Sizes::Long>(task, rows, device), stream);
+  else if (task.topk <= Sizes::LongMany::max_k)
+    launch_topk<Sizes::LongMany>(task, rows, row_ctas<Sizes::LongMany>(task, rows, device), stream);
   else
-    launch_topk<SelectSizes::tokens_large>(task, rows, stream);
+    launch(topk_again_kernel<512>, rows, 512, 0, stream, task, "hisa::topk");
 }
 
 } // namespace cuda

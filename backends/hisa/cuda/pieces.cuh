@@ -59,9 +59,11 @@ struct Level {
     return visibility.visible(first + i, max_keys);
   }
   __device__ Candidates candidates(const Visible& v, std::int64_t i) const {
-    if (parents == nullptr || takes_all(v))
+    if (parents == nullptr)
       return Candidates(v, {}, block_size);
-    return Candidates(v, {parents + i * parent_pitch, parent_counts[i], parent_size}, block_size);
+    // The count is asked for before the visible range is known.
+    KeptBlocks const kept{parents + i * parent_pitch, parent_counts[i], parent_size};
+    return Candidates(v, takes_all(v) ? KeptBlocks{} : kept, block_size);
   }
   __device__ Contest contest(const Candidates& c, const Visible& v) const {
     return block_size == 1 ? Contest::tokens(c, budget)

@@ -245,7 +245,8 @@ inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
 }
 
 /// Top-k alone: the positions of the k best of each row of scores, in the contract's order. Any row
-/// length up to 2^31 - 257 and k up to 14336. Asynchronous on `stream`; a row is read once.
+/// length up to 2^31 - 257 and any k. Asynchronous on `stream`. A row is read once, but for k above
+/// SelectSizes::max_topk four times.
 /// @throws precondition_error before anything is launched
 inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
   constexpr const char* function = "cuda::topk";
@@ -253,14 +254,13 @@ inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
   require(rows >= 0, function, "rows", rows, at_least(0));
   require(task.columns >= 0 && task.columns <= max_rows, function, "columns", task.columns,
           "0 .. 2^31 - 257");
-  require(task.topk >= 1 && task.topk <= SelectSizes::max_topk, function, "topk", task.topk,
-          "1 .. " + std::to_string(SelectSizes::max_topk));
+  require(task.topk >= 1, function, "topk", task.topk, at_least(1));
   require(task.row_stride >= task.columns, function, "row_stride", task.row_stride,
           at_least(task.columns));
   if (rows == 0)
     return;
   require_pointer(task.out.indices, function, "out.indices");
-  launch_topk(task, rows, stream);
+  launch_topk(task, rows, Device::current(), stream);
 }
 
 /// Makes a plan: `cuda::make_plan<Levels<128>>(shape, {.keep = {64}, .topk = 2048})`, for the

@@ -19,7 +19,7 @@ struct TokenTask {
 
 /// What a query's tokens are chosen by: found out by one thread for all.
 struct TokenRow {
-  Field field;
+  ContestRow contest;
   RowOf row_of;
   std::int32_t winners = 0;
   std::int32_t shift = 0; ///< from rows, counted from the anchor, to indices
@@ -29,52 +29,55 @@ struct TokenRow {
   __device__ TokenRow(const TokenTask& task, std::int64_t i) {
     Visible const v = task.level.visible(i);
     Candidates const c = task.level.candidates(v, i);
-    Contest const contest = task.level.contest(c, v);
-    field = Field(contest);
+    Contest const tokens = task.level.contest(c, v);
+    contest = ContestRow(task.scores.values + i * task.scores.pitch, tokens);
     row_of = RowOf(c);
-    winners = static_cast<std::int32_t>(contest.winners());
+    winners = static_cast<std::int32_t>(tokens.winners());
     shift = static_cast<std::int32_t>(v.anchor - (task.base == IndexBase::relative ? v.begin : 0));
-    decided = contest.decided();
+    decided = tokens.decided();
   }
 };
 
-template <int Threads, int Capacity>
-__global__ void __launch_bounds__(Threads, Capacity > 8192 ? 1 : 3)
+/// What is left of an output row behind its winners, and their count.
+template <class G>
+__device__ void end_row(const G& g, const Selection& out, std::int64_t row, std::int64_t topk,
+                        std::int32_t winners) {
+  for (std::int64_t rank = winners + g.lane(); rank < topk; rank += g.size()) {
+    out.indices[row * topk + rank] = -1;
+    if (out.scores != nullptr)
+      out.scores[row * topk + rank] = minus_infinity;
+  }
+  if (g.lane() == 0 && out.counts != nullptr)
+    out.counts[row] = winners;
+}
+
+/// @tparam Policy  ShortRows or LongRows
+template <class Policy>
+__global__ void __launch_bounds__(Policy::threads, Policy::ctas)
     token_kernel(const __grid_constant__ TokenTask task) {
   begin_kernel();
   extern __shared__ __align__(1024) std::uint8_t memory[];
-  auto& storage = *reinterpret_cast<gpu::StreamStorage<Capacity>*>(memory);
-  Cta<Threads> const g{};
+  auto& storage = *reinterpret_cast<typename Policy::Storage*>(memory);
+  Cta<Policy::threads> const g{};
   __shared__ alignas(16) unsigned char row_bytes[sizeof(TokenRow)];
   auto& shared_row = *reinterpret_cast<TokenRow*>(row_bytes);
-  std::int64_t const i = blockIdx.x, topk = task.level.budget;
+  std::int64_t const i = blockIdx.x, topk = task.level.budget, row = task.level.first + i;
+  prepare(g, storage);
   if (g.lane() == 0)
     shared_row = TokenRow(task, i);
   g.barrier();
   TokenRow const r = shared_row;
-  const float* const row = task.scores.values + i * task.scores.pitch;
-  std::int64_t const out = (task.level.first + i) * topk;
-  auto const emit = [&](std::int32_t rank, std::int32_t position) {
-    task.out.indices[out + rank] = r.row_of(position) + r.shift;
+  auto const emit = [&](std::int32_t rank, std::uint32_t position) {
+    task.out.indices[row * topk + rank] = r.row_of(position) + r.shift;
     if (task.out.scores != nullptr)
-      task.out.scores[out + rank] = row[position];
+      task.out.scores[row * topk + rank] = r.contest.values[position];
   };
-
-  // 1. The winners, in ascending order.
   if (!r.decided)
-    choose<8192 / Threads>(g, storage, row, r.field, topk, emit);
+    Policy::select(g, CtaCluster(), storage, r.contest, static_cast<std::int32_t>(topk), emit);
   else
     for (std::int32_t p = g.lane(); p < r.winners; p += g.size())
-      emit(p, p);
-
-  // 2. What is left of the row.
-  for (std::int64_t rank = r.winners + g.lane(); rank < topk; rank += g.size()) {
-    task.out.indices[out + rank] = -1;
-    if (task.out.scores != nullptr)
-      task.out.scores[out + rank] = -INFINITY;
-  }
-  if (g.lane() == 0 && task.out.counts != nullptr)
-    task.out.counts[task.level.first + i] = r.winners;
+      emit(p, static_cast<std::uint32_t>(p));
+  end_row(g, task.out, row, topk, r.winners);
 }
 
 /// Top-k alone: a row of scores to the positions of its k best.
@@ -87,32 +90,67 @@ struct TopkTask {
   Selection out;
 };
 
-template <int Threads, int Capacity>
-__global__ void __launch_bounds__(Threads, Capacity > 8192 ? 1 : 2)
+/// One row of a TopkTask.
+struct TopkRow {
+  ContestRow contest;
+  std::uint32_t shift; ///< position 0 is the scores' last 16-byte boundary before the row
+  std::int32_t winners;
+
+  __device__ TopkRow(const TopkTask& task, std::int64_t i) {
+    const float* const row = task.scores + i * task.row_stride;
+    shift = reinterpret_cast<std::uintptr_t>(row) / 4 % 4;
+    std::int64_t const length =
+        task.lengths == nullptr ? task.columns : detail::clamp(task.lengths[i], 0, task.columns);
+    contest.values = row - shift;
+    contest.first = shift;
+    contest.end = shift + static_cast<std::uint32_t>(length);
+    winners = static_cast<std::int32_t>(length < task.topk ? length : task.topk);
+  }
+  /// Writes a winner.
+  __device__ void emit(const TopkTask& task, std::int64_t i, std::int32_t rank,
+                       std::uint32_t position) const {
+    std::int64_t const at = i * task.topk + rank;
+    task.out.indices[at] = static_cast<std::int32_t>(position - shift);
+    if (task.out.scores != nullptr)
+      task.out.scores[at] = contest.values[position];
+  }
+};
+
+/// A row by a CTA, or by the CTAs of a cluster.
+template <class Policy>
+__global__ void __launch_bounds__(Policy::threads, Policy::ctas)
     topk_kernel(const __grid_constant__ TopkTask task) {
   begin_kernel();
   extern __shared__ __align__(1024) std::uint8_t memory[];
-  auto& storage = *reinterpret_cast<gpu::StreamStorage<Capacity>*>(memory);
+  auto& storage = *reinterpret_cast<typename Policy::Storage*>(memory);
+  Cta<Policy::threads> const g{};
+  CtaCluster const cluster{};
+  std::int64_t const i = blockIdx.x / static_cast<unsigned>(cluster.ranks());
+  prepare(g, storage);
+  g.barrier();
+  TopkRow const r(task, i);
+  Policy::select(
+      g, cluster, storage, r.contest, task.topk,
+      [&](std::int32_t rank, std::uint32_t position) { r.emit(task, i, rank, position); });
+  if (cluster.rank() == 0)
+    end_row(g, task.out, i, task.topk, r.winners);
+}
+
+/// A row by a CTA, for a k that no buffer holds.
+template <int Threads>
+__global__ void __launch_bounds__(Threads)
+    topk_again_kernel(const __grid_constant__ TopkTask task) {
+  begin_kernel();
+  __shared__ gpu::RadixStorage<2048> storage;
   Cta<Threads> const g{};
-  std::int64_t const i = blockIdx.x, out = i * task.topk;
-  const float* const row = task.scores + i * task.row_stride;
-  Contest contest;
-  contest.end =
-      task.lengths == nullptr ? task.columns : detail::clamp(task.lengths[i], 0, task.columns);
-  contest.need = task.topk;
-  choose<8192 / Threads>(g, storage, row, Field(contest), contest.need,
-                         [&](std::int32_t rank, std::int32_t position) {
-                           task.out.indices[out + rank] = position;
-                           if (task.out.scores != nullptr)
-                             task.out.scores[out + rank] = row[position];
-                         });
-  for (std::int64_t rank = contest.winners() + g.lane(); rank < task.topk; rank += g.size()) {
-    task.out.indices[out + rank] = -1;
-    if (task.out.scores != nullptr)
-      task.out.scores[out + rank] = -INFINITY;
-  }
-  if (g.lane() == 0 && task.out.counts != nullptr)
-    task.out.counts[i] = static_cast<std::int32_t>(contest.winners());
+  std::int64_t const i = blockIdx.x;
+  prepare(g, storage);
+  g.barrier();
+  TopkRow const r(task, i);
+  gpu::select_again(
+      g, storage, r.contest, task.topk,
+      [&](std::int32_t rank, std::uint32_t position) { r.emit(task, i, rank, position); });
+  end_row(g, task.out, i, task.topk, r.winners);
 }
 
 } // namespace cuda

@@ -21,19 +21,41 @@
 HISA_NAMESPACE_BEGIN
 namespace gpu {
 
-/// A group of lanes. Every operation but load, store and add is collective: all lanes of the group
-/// (barrier) or of the wave (shuffles) call it.
+/// A group of lanes. Every operation but load, store and count is collective: all lanes of the
+/// group (barrier) or of the wave (shuffles) call it.
 template <class G>
-concept Group = requires(const G& g, int* word, int value, std::uint64_t wide) {
+concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64_t wide) {
   { G::wave } -> std::convertible_to<int>; // lanes of a wave
   { g.lane() } -> std::same_as<int>;       // 0 .. size() - 1
   { g.size() } -> std::same_as<int>;       // a multiple of the wave
   g.barrier();                             // orders shared memory among the group's lanes
   { g.shuffle_up(wide, value) } -> std::same_as<std::uint64_t>; // of lane - value, if in the wave
   { g.shuffle(wide, value) } -> std::same_as<std::uint64_t>;    // of the wave's lane `value`
-  { g.load(word) } -> std::same_as<int>;                        // from shared memory
-  g.store(word, value);                                         // to shared memory
-  g.add(word, value);                                           // to shared memory, atomic
+  { g.load(word) } -> std::same_as<std::uint32_t>;              // from shared memory
+  g.store(word, 1u);                                            // to shared memory
+  g.count(word, true); // adds 1 to shared memory if the condition holds, atomic
+};
+
+/// Groups that share a row, one of the row's slices each. `at` is where an object of one's own
+/// shared memory lies in that of another group; the barrier is collective over all their lanes and
+/// orders all their shared memory.
+template <class C>
+concept Cluster = requires(const C& c, std::uint32_t* word, int rank) {
+  { c.rank() } -> std::same_as<int>;  // 0 .. ranks() - 1
+  { c.ranks() } -> std::same_as<int>; // the same for all
+  { c.at(word, rank) } -> std::same_as<std::uint32_t*>;
+  c.barrier();
+};
+
+/// A group that has its row for itself.
+struct Alone {
+  HISA_FUNCTION static constexpr int rank() { return 0; }
+  HISA_FUNCTION static constexpr int ranks() { return 1; }
+  HISA_FUNCTION static constexpr void barrier() {}
+  template <class T>
+  HISA_FUNCTION static T* at(T* object, int) {
+    return object;
+  }
 };
 
 /// The most waves that a group may have.
@@ -69,6 +91,10 @@ template <Group G, class T>
 HISA_FUNCTION Scanned<T> exclusive_scan(const G& g, T value, ScanStorage& storage, int half) {
   int const lane = g.lane() % G::wave, wave = g.lane() / G::wave, waves = g.size() / G::wave;
   T const inclusive = wave_scan(g, value, G::wave);
+  if (waves == 1) {
+    g.barrier(); // callers rely on it
+    return {inclusive - value, g.shuffle(inclusive, G::wave - 1)};
+  }
   if (lane == G::wave - 1)
     g.store(&storage.totals[half][wave], std::uint64_t(inclusive));
   g.barrier();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// A group on the host: one fiber per lane, switched at the collective operations, so that group
-/// code runs in ordinary tests. Shared memory is watched: two lanes that touch one word between two
-/// barriers, at least one of them writing, are reported. Not for speed.
+/// A group on the host, or the groups of a cluster: one fiber per lane, switched at the collective
+/// operations, so that group code runs in ordinary tests. Shared memory is watched: two lanes that
+/// touch one word between two barriers that order them, at least one of them writing, are reported.
+/// Not for speed.
 #pragma once
 
 #include <hisa/gpu/group.hpp>
@@ -30,15 +31,18 @@ public:
   using std::runtime_error::runtime_error;
 };
 
-/// Runs a function on every lane of a group.
+/// Runs a function on every lane of a group, or of each group of a cluster.
 class Lockstep {
 public:
+  /// @param lanes    of a group
   /// @param skipped  a barrier (counted from 0) that only lines the lanes up, as if the source
-  /// lacked
-  ///                 it; -1: none
-  Lockstep(int lanes, int skipped = -1) : lanes_(lanes), skipped_(skipped) {}
+  ///                 lacked it; -1: none
+  /// @param ranks    groups
+  explicit Lockstep(int lanes, int skipped = -1, int ranks = 1)
+      : lanes_(lanes), ranks_(ranks), skipped_(skipped) {}
 
   class Lane;
+  class Cluster;
 
   /// Runs body(lane) on all lanes. Throws lockstep_error, or what a lane has thrown.
   void run(std::function<void(const Lane&)> body);
@@ -48,7 +52,7 @@ public:
 
 private:
   friend class Lane;
-  enum class At { running, barrier, shuffle, done };
+  enum class At { running, barrier, cluster, shuffle, done };
   enum class Access : unsigned char { read, write, add };
 
   struct Fiber {
@@ -58,15 +62,18 @@ private:
     std::uint64_t offered = 0;
   };
   struct Touch {
-    int interval = -1; ///< barriers passed when the word was last touched
+    int epoch = -1;    ///< cluster's barriers passed when the word was last touched
+    int rank = -1;     ///< a group that touched it; `many` when several did
+    int interval = -1; ///< barriers passed by that group
     int lane = -1;     ///< a lane that touched it; `many` when several read or added
     Access access = Access::read;
   };
   static constexpr int many = -2;
   static constexpr std::size_t stack_bytes = 128 * 1024;
 
-  int lanes_, skipped_;
-  int barriers_ = 0, interval_ = 0, current_ = 0;
+  int lanes_, ranks_, skipped_;
+  int barriers_ = 0, epoch_ = 0, current_ = 0;
+  std::vector<int> interval_; ///< of each group
   std::vector<Fiber> fibers_;
   ucontext_t scheduler_;
   const void* scheduler_stack_ = nullptr; ///< for the address sanitizer
@@ -84,7 +91,9 @@ private:
   void leave(Fiber& fiber, bool for_good);
   void arrive(void* fake_stack);
   void yield(At at);
-  void resume_all();
+  Fiber& first_of(int rank) { return fibers_[std::size_t(rank * lanes_)]; }
+  void step(int rank);
+  void step_cluster();
   void touch(const void* address, std::size_t bytes, Access access);
 };
 
@@ -93,7 +102,8 @@ class Lockstep::Lane {
 public:
   static constexpr int wave = 32;
 
-  Lane(Lockstep* machine, int lane) : machine_(machine), lane_(lane) {}
+  Lane(Lockstep* machine, int index)
+      : machine_(machine), lane_(index % machine->lanes_), rank_(index / machine->lanes_) {}
   int lane() const { return lane_; }
   int size() const { return machine_->lanes_; }
   void barrier() const { machine_->yield(At::barrier); }
@@ -104,10 +114,10 @@ public:
   }
   template <class T>
   T shuffle(T value, int source) const {
-    machine_->fibers_[std::size_t(lane_)].offered = value;
+    Fiber* const group = &machine_->first_of(rank_);
+    group[lane_].offered = value;
     machine_->yield(At::shuffle);
-    std::uint64_t const received =
-        machine_->fibers_[std::size_t(lane_ / wave * wave + source)].offered;
+    std::uint64_t const received = group[lane_ / wave * wave + source].offered;
     machine_->yield(At::shuffle); // nobody offers anew before all have received
     return static_cast<T>(received);
   }
@@ -122,14 +132,35 @@ public:
     *p = value;
   }
   template <class T>
-  void add(T* p, T value) const {
+  void count(T* p, bool condition) const {
+    if (!condition)
+      return;
     machine_->touch(p, sizeof(T), Access::add);
-    *p += value;
+    ++*p;
   }
 
 private:
+  friend class Cluster;
   Lockstep* machine_;
-  int lane_;
+  int lane_, rank_;
+};
+
+/// The cluster as one lane sees it. The shared memories of its groups lie `bytes` apart.
+class Lockstep::Cluster {
+public:
+  Cluster(const Lane& lane, std::size_t bytes) : lane_(lane), bytes_(bytes) {}
+  int rank() const { return lane_.rank_; }
+  int ranks() const { return lane_.machine_->ranks_; }
+  void barrier() const { lane_.machine_->yield(At::cluster); }
+  template <class T>
+  T* at(T* object, int rank) const {
+    auto const offset = std::ptrdiff_t(bytes_) * (rank - lane_.rank_);
+    return reinterpret_cast<T*>(reinterpret_cast<std::byte*>(object) + offset);
+  }
+
+private:
+  Lane lane_;
+  std::size_t bytes_;
 };
 
 /// Switches from the scheduler to a fiber, and back. The address sanitizer wants to know.
@@ -180,21 +211,38 @@ inline void Lockstep::yield(At at) {
   leave(fiber, false);
 }
 
-/// Each lane runs to its next collective operation; they all must have reached the same one.
-inline void Lockstep::resume_all() {
-  for (current_ = 0; current_ < lanes_ && failure_.empty(); ++current_)
+/// Each lane of a group runs to its next collective operation; they all must have reached the same.
+inline void Lockstep::step(int rank) {
+  int const first = rank * lanes_;
+  for (current_ = first; current_ < first + lanes_ && failure_.empty(); ++current_)
     resume(fibers_[std::size_t(current_)]);
-  for (const Fiber& fiber : fibers_)
-    if (failure_.empty() && fiber.at != fibers_[0].at)
+  for (int i = first; i < first + lanes_; ++i)
+    if (failure_.empty() && fibers_[std::size_t(i)].at != first_of(rank).at)
       failure_ = "hisa::gpu::Lockstep: the lanes wait at different operations";
+  if (failure_.empty() && first_of(rank).at == At::barrier && barriers_++ != skipped_)
+    ++interval_[std::size_t(rank)];
+}
+
+/// Each group runs to the end or to a barrier of the cluster; they all must have reached the same.
+inline void Lockstep::step_cluster() {
+  for (int rank = 0; rank < ranks_ && failure_.empty(); ++rank) {
+    do
+      step(rank);
+    while (failure_.empty() && first_of(rank).at != At::cluster && first_of(rank).at != At::done);
+    if (failure_.empty() && first_of(rank).at != first_of(0).at)
+      failure_ = "hisa::gpu::Lockstep: the groups wait at different operations";
+  }
+  if (failure_.empty() && first_of(0).at == At::cluster && barriers_++ != skipped_)
+    ++epoch_;
 }
 
 inline void Lockstep::touch(const void* address, std::size_t bytes, Access access) {
+  int const rank = current_ / lanes_, interval = interval_[std::size_t(rank)];
   std::uintptr_t const begin = reinterpret_cast<std::uintptr_t>(address) / 4;
   for (std::uintptr_t word = begin; word < begin + (bytes + 3) / 4; ++word) {
     Touch& t = touched_[word];
-    if (t.interval != interval_) {
-      t = {interval_, current_, access};
+    if (t.epoch != epoch_ || (t.rank == rank && t.interval != interval)) {
+      t = {epoch_, rank, interval, current_, access};
       continue;
     }
     if (t.lane == current_) {
@@ -205,16 +253,18 @@ inline void Lockstep::touch(const void* address, std::size_t bytes, Access acces
       throw lockstep_error("hisa::gpu::Lockstep: lanes " + std::to_string(t.lane) + " and " +
                            std::to_string(current_) + " touch one shared word between barriers");
     t.lane = many;
+    t.rank = t.rank == rank ? rank : many;
   }
 }
 
 inline void Lockstep::run(std::function<void(const Lane&)> body) {
   body_ = std::move(body);
   active() = this;
-  barriers_ = interval_ = 0;
+  barriers_ = epoch_ = 0;
+  interval_.assign(std::size_t(ranks_), 0);
   failure_.clear();
   touched_.clear();
-  fibers_ = std::vector<Fiber>(std::size_t(lanes_));
+  fibers_ = std::vector<Fiber>(std::size_t(lanes_ * ranks_));
   for (Fiber& fiber : fibers_) {
     fiber.stack = std::make_unique_for_overwrite<std::byte[]>(stack_bytes);
     getcontext(&fiber.context);
@@ -223,11 +273,9 @@ inline void Lockstep::run(std::function<void(const Lane&)> body) {
     fiber.context.uc_link = &scheduler_;
     makecontext(&fiber.context, &Lockstep::start, 0);
   }
-  do {
-    resume_all();
-    if (failure_.empty() && fibers_[0].at == At::barrier && barriers_++ != skipped_)
-      ++interval_;
-  } while (failure_.empty() && fibers_[0].at != At::done);
+  do
+    step_cluster();
+  while (failure_.empty() && first_of(0).at != At::done);
   if (!failure_.empty())
     throw lockstep_error(failure_);
 }

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// Exact top-k by a group of lanes: descending score, then ascending position; NaN last.
+///
+/// Radix select on the order key (hisa/order_key.hpp) works over a *source* of candidates, digit by
+/// digit from the highest:
+///   find_threshold  1. count a digit of the keys that share the threshold's leading digits,
+///                   2. choose the bin that holds the k-th of them; after the last digit the
+///                      threshold is the k-th key and the number of its equals to keep is known;
+///   compact         3. emit what is above the threshold and the first of its equals, in order.
+///
+/// A source comes in *rounds* of four candidates a lane: `source.rounds()` of them, and
+/// `source.take(round)` is what the lane has of that round, a Four or a Share; of rounds behind the
+/// last it has keys 0. `batch` rounds, up to four, are taken together, so that a scan serves all.
+/// Positions ascend within a lane's four, then with the lane, then with the round.
+#pragma once
+
+#include <hisa/gpu/group.hpp>
+#include <hisa/order_key.hpp>
+
+#include <type_traits>
+
+HISA_NAMESPACE_BEGIN
+namespace gpu {
+
+/// The key of a candidate: larger precedes. NaN has 1; 0 is no candidate at all, never selected.
+HISA_FUNCTION inline std::uint32_t candidate_key(float score) {
+  auto const bits = __builtin_bit_cast(std::uint32_t, score);
+  return (bits & 0x7fffffffu) > 0x7f800000u ? 1 : order_key(score);
+}
+
+/// The bits of a score with this key, or with the next key that a score can have; of NaN for the
+/// key of NaN and for keys above all.
+HISA_FUNCTION inline std::uint32_t score_bits(std::uint32_t candidate_key) {
+  constexpr std::uint32_t least = order_key(minus_infinity);
+  std::uint32_t const order = candidate_key < least ? least : candidate_key;
+  return candidate_key == 1 ? 0x7fc00000u : (order >> 31 != 0 ? order & 0x7fffffffu : ~order);
+}
+
+/// Four candidates at neighbouring positions.
+struct Four {
+  std::uint32_t key[4] = {};
+  std::uint32_t first = 0; ///< position of the first
+  HISA_FUNCTION std::uint32_t position(int i) const {
+    return first + static_cast<std::uint32_t>(i);
+  }
+};
+
+/// Four candidates at any ascending positions.
+struct Share {
+  std::uint32_t key[4] = {};
+  std::uint32_t at[4] = {};
+  HISA_FUNCTION std::uint32_t position(int i) const { return at[i]; }
+};
+
+/// Which candidates win: keys above `key`, and the first `ties` of those that equal it.
+struct Threshold {
+  std::uint32_t key = 0;
+  std::int32_t ties = 0;
+};
+
+/// Four words that are loaded and stored together.
+struct alignas(16) Words {
+  std::uint32_t v[4];
+};
+
+/// The four words from word 4 * i of an array that is aligned to 16 bytes.
+HISA_FUNCTION inline Words* words(std::uint32_t* array, std::int32_t i) {
+  return reinterpret_cast<Words*>(array) + i;
+}
+
+/// Shared memory of a radix select with digits of log2(Bins) bits. A group of up to Bins / 4 lanes.
+template <int Bins>
+struct RadixStorage {
+  static_assert(Bins >= 128 && Bins <= 2048 && (Bins & (Bins - 1)) == 0);
+  alignas(16) std::uint32_t histogram[Bins]; ///< all zero between digits
+  ScanStorage scan;
+  std::int32_t bin;    ///< the chosen bin
+  std::int32_t need;   ///< candidates still to be taken in it
+  std::int32_t in_bin; ///< candidates in it
+};
+
+/// Makes the storage ready for its first Radix; a barrier has to follow. All lanes call it.
+template <class G, int Bins>
+HISA_FUNCTION void prepare(const G& g, RadixStorage<Bins>& storage) {
+  for (int i = g.lane(); i < Bins / 4; i += g.size())
+    g.store(words(storage.histogram, i), Words{});
+}
+
+/// The counts of up to four rounds in one word: a round's fit 16 bits.
+template <int Rounds>
+struct Counts {
+  static_assert(Rounds <= 4);
+  std::conditional_t<(Rounds > 2), std::uint64_t, std::uint32_t> packed = 0;
+
+  HISA_FUNCTION std::int32_t of(int round) const {
+    return static_cast<std::int32_t>(packed >> 16 * round & 0xffff);
+  }
+  HISA_FUNCTION void add(int round, int count) {
+    packed += static_cast<decltype(packed)>(count) << 16 * round;
+  }
+  HISA_FUNCTION std::int32_t sum() const {
+    std::int32_t all = 0;
+    HISA_UNROLL
+    for (int r = 0; r < Rounds; ++r)
+      all += of(r);
+    return all;
+  }
+};
+
+/// Radix select by the lanes of a group; the storage is ready.
+template <Group G, int Bins>
+class Radix {
+public:
+  HISA_FUNCTION Radix(const G& g, RadixStorage<Bins>& storage) : g_(g), s_(storage) {}
+
+  /// The threshold of the `k` best of more than k candidates, k >= 1. What the source reads of
+  /// shared memory was written before the last barrier.
+  template <class Source>
+  HISA_FUNCTION Threshold find_threshold(const Source& source, std::int32_t k) {
+    Threshold t{0, k};
+    std::uint32_t known = 0; // mask of the leading digits that t.key holds
+    for (int shift = 32; shift > 0;) {
+      int const width = shift < digit_bits ? shift : digit_bits;
+      shift -= width;
+      if (known == 0)
+        count_digit<true>(source, 0, 0, shift, (1u << width) - 1);
+      else
+        count_digit<false>(source, t.key, known, shift, (1u << width) - 1);
+      choose_bin(t.ties);
+      t.key |= static_cast<std::uint32_t>(g_.load(&s_.bin)) << shift;
+      t.ties = g_.load(&s_.need);
+      known = ~0u << shift;
+      if (g_.load(&s_.in_bin) == t.ties) // all of the bin are taken
+        return {t.key - 1, 0};
+    }
+    return t;
+  }
+
+  /// Calls emit(rank, position, key) for each winner, ranks ascending with positions. A rank is
+  /// given out after all lanes have taken the candidates of its round, and never exceeds the
+  /// winner's index in the source, so `emit` may write the source.
+  template <class Source, class Emit>
+  HISA_FUNCTION void compact(const Source& source, Threshold t, const Emit& emit) {
+    constexpr int batch = Source::batch;
+    std::int32_t above = 0, equal = 0; // in the rounds before
+    for (int round = 0; round < source.rounds(); round += batch) {
+      decltype(source.take(0)) taken[batch];
+      Counts<batch> higher;
+      HISA_UNROLL
+      for (int r = 0; r < batch; ++r) {
+        taken[r] = source.take(round + r);
+        higher.add(r, count(taken[r], [&](std::uint32_t key) { return key > t.key; }));
+      }
+      auto const a = scan(higher);
+      if (t.ties > 0) {
+        compact_ties(taken, t, a, above, equal, emit);
+        continue;
+      }
+      HISA_UNROLL
+      for (int r = 0; r < batch; ++r) {
+        std::int32_t rank = above + a.before.of(r);
+        HISA_UNROLL
+        for (int i = 0; i < 4; ++i)
+          if (taken[r].key[i] > t.key)
+            emit(rank++, taken[r].position(i), taken[r].key[i]);
+        above += a.total.of(r);
+      }
+    }
+  }
+
+  template <int Rounds>
+  HISA_FUNCTION Scanned<Counts<Rounds>> scan(Counts<Rounds> counts) {
+    half_ ^= 1;
+    auto const sum = exclusive_scan(g_, counts.packed, s_.scan, half_);
+    return {{sum.before}, {sum.total}};
+  }
+
+  /// How many of the four keys meet a condition.
+  template <class Candidates, class Condition>
+  HISA_FUNCTION static int count(const Candidates& four, const Condition& condition) {
+    int n = 0;
+    HISA_UNROLL
+    for (int i = 0; i < 4; ++i)
+      n += condition(four.key[i]);
+    return n;
+  }
+
+private:
+  static constexpr int digit_bits = Bins == 2048   ? 11
+                                    : Bins == 1024 ? 10
+                                    : Bins == 512  ? 9
+                                    : Bins == 256  ? 8
+                                                   : 7;
+  G g_;
+  RadixStorage<Bins>& s_;
+  int half_ = 0;
+
+  /// A batch of step 3 where some of the threshold's equals are kept.
+  template <class Candidates, int Rounds, class Emit>
+  HISA_FUNCTION void compact_ties(const Candidates (&taken)[Rounds], Threshold t,
+                                  const Scanned<Counts<Rounds>>& a, std::int32_t& above,
+                                  std::int32_t& equal, const Emit& emit) {
+    Counts<Rounds> same;
+    HISA_UNROLL
+    for (int r = 0; r < Rounds; ++r)
+      same.add(r, count(taken[r], [&](std::uint32_t key) { return key == t.key; }));
+    auto const e = scan(same);
+    HISA_UNROLL
+    for (int r = 0; r < Rounds; ++r) {
+      std::int32_t higher = above + a.before.of(r), equals = equal + e.before.of(r);
+      HISA_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        std::uint32_t const key = taken[r].key[i];
+        if (key > t.key || (key == t.key && equals < t.ties))
+          emit(higher + (equals < t.ties ? equals : t.ties), taken[r].position(i), key);
+        higher += key > t.key, equals += key == t.key;
+      }
+      above += a.total.of(r), equal += e.total.of(r);
+    }
+  }
+
+  /// Step 1. The histogram is all zero.
+  template <bool First, class Source>
+  HISA_FUNCTION void count_digit(const Source& source, std::uint32_t prefix, std::uint32_t known,
+                                 int shift, std::uint32_t mask) {
+    constexpr int batch = Source::batch;
+    for (int round = 0; round < source.rounds(); round += batch) {
+      HISA_UNROLL
+      for (int r = 0; r < batch; ++r) {
+        if (round + r >= source.rounds())
+          continue;
+        auto const taken = source.take(round + r);
+        HISA_UNROLL
+        for (int i = 0; i < 4; ++i) // 0 is the least key: counting it harms nobody
+          g_.count(&s_.histogram[taken.key[i] >> shift & mask],
+                   First || (taken.key[i] & known) == prefix);
+      }
+    }
+    g_.barrier();
+  }
+
+  /// Step 2: each lane sums some neighbouring bins, from the highest down; the lane in whose bins
+  /// the need-th candidate lies says which. Each lane clears its bins.
+  HISA_FUNCTION void choose_bin(std::int32_t need) {
+    int const mine = Bins / 4 / g_.size(); // words of four bins
+    Words* const top = words(s_.histogram, Bins / 4 - 1 - g_.lane() * mine);
+    std::int32_t sum = 0;
+    for (int w = 0; w < mine; ++w) {
+      Words const bins = g_.load(top - w);
+      sum += static_cast<std::int32_t>(bins.v[0] + bins.v[1] + bins.v[2] + bins.v[3]);
+    }
+    half_ ^= 1;
+    auto const scanned = exclusive_scan(g_, static_cast<std::uint32_t>(sum), s_.scan, half_);
+    auto before = static_cast<std::int32_t>(scanned.before);
+    bool const here = before < need && need <= before + sum;
+    for (int w = 0; w < mine; ++w) {
+      if (here)
+        find_in(g_.load(top - w), Bins - 4 - 4 * (g_.lane() * mine + w), need, before);
+      g_.store(top - w, Words{});
+    }
+    g_.barrier();
+  }
+
+  /// Says it if the need-th candidate lies in these bins, of which the first is bin `lowest`.
+  HISA_FUNCTION void find_in(const Words& bins, int lowest, std::int32_t need,
+                             std::int32_t& before) const {
+    HISA_UNROLL
+    for (int i = 3; i >= 0; --i) {
+      auto const in_bin = static_cast<std::int32_t>(bins.v[i]);
+      if (before < need && need <= before + in_bin) {
+        g_.store(&s_.bin, lowest + i);
+        g_.store(&s_.need, need - before);
+        g_.store(&s_.in_bin, in_bin);
+      }
+      before += in_bin;
+    }
+  }
+};
+
+} // namespace gpu
+HISA_NAMESPACE_END
