@@ -151,7 +151,8 @@ TEST_CASE("the plot is balanced XML with a dot for each figure") {
   REQUIRE(count("<svg") == 1);
   REQUIRE(count("</svg>") == 1);
   REQUIRE(count("<text") == count("</text>"));
-  REQUIRE(count("<title>") == 9); // three points in three panels
+  REQUIRE(count("<title>16:") + count("<title>64:") == 9); // three points in three panels
+  REQUIRE(count("fill=\"white\"><title>64:") == 3);        // the one of two levels
   REQUIRE(count("64:8 &gt; 16:8 moments:1.0") == 3);
   REQUIRE(count("nan") == 0);
   REQUIRE(count("inf") == 0);

@@ -81,15 +81,21 @@ void draw_axes(std::ostream& out, const Frame& frame, const Panel& panel) {
   }
 }
 
+void draw_dot(std::ostream& out, double x, double y, double radius, const char* colour, bool hollow,
+              const std::string& label) {
+  out << "<circle cx=\"" << number(x, 1) << "\" cy=\"" << number(y, 1) << "\" r=\"" << radius
+      << "\" stroke=\"" << colour << "\" fill=\"" << (hollow ? "white" : colour) << "\"><title>"
+      << escape(label) << "</title></circle>\n";
+}
+
 void draw_dots(std::ostream& out, const Frame& frame, const Panel& panel,
                const std::map<std::string, const char*>& colour) {
   std::vector<Dot> stair;
   for (const Dot& dot : panel.dots) {
     if (dot.on_line)
       stair.push_back(dot);
-    out << "<circle cx=\"" << number(frame.x(dot.x), 1) << "\" cy=\"" << number(frame.y(dot.y), 1)
-        << "\" r=\"" << (dot.on_line ? 4 : 2.2) << "\" fill=\"" << colour.at(dot.series)
-        << "\"><title>" << escape(dot.label) << "</title></circle>\n";
+    draw_dot(out, frame.x(dot.x), frame.y(dot.y), dot.on_line ? 4 : 2.2, colour.at(dot.series),
+             dot.hollow, dot.label);
   }
   std::ranges::sort(stair, {}, &Dot::x);
   if (stair.empty())
@@ -104,7 +110,7 @@ void draw_dots(std::ostream& out, const Frame& frame, const Panel& panel,
 } // namespace
 
 void write_svg(const std::filesystem::path& file, const std::string& title,
-               const std::vector<Panel>& panels) {
+               const std::vector<Panel>& panels, const std::string& hollow) {
   std::map<std::string, const char*> colour;
   std::vector<std::string> series;
   for (const Panel& panel : panels)
@@ -114,7 +120,7 @@ void write_svg(const std::filesystem::path& file, const std::string& title,
   double const page_width = left + double(panels.size()) * (width + gap);
   constexpr int columns = 6;
   double const legend = top + height + 64;
-  double const page_height = legend + line * double((series.size() + columns - 1) / columns);
+  double const page_height = legend + line * double(series.size() / columns + 1);
 
   std::ostringstream out;
   out << "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" << page_width << "\" height=\""
@@ -126,11 +132,11 @@ void write_svg(const std::filesystem::path& file, const std::string& title,
     draw_axes(out, frame, panels[i]);
     draw_dots(out, frame, panels[i], colour);
   }
-  for (std::size_t i = 0; i < series.size(); ++i) {
+  for (std::size_t i = 0; i <= series.size(); ++i) {
     double const x = left + double(i % columns) * 150, y = legend + line * double(i / columns);
-    out << "<circle cx=\"" << x << "\" cy=\"" << y - 4 << "\" r=\"4\" fill=\"" << colour[series[i]]
-        << "\"/>\n";
-    text(out, x + 10, y, "start", series[i]);
+    bool const last = i == series.size();
+    draw_dot(out, x, y - 4, 4, last ? "#000000" : colour[series[i]], last, "");
+    text(out, x + 10, y, "start", last ? hollow : series[i]);
   }
   out << "</svg>\n";
 

@@ -15,6 +15,7 @@ struct Dot {
   std::string series; ///< dots of one series have one colour
   std::string label;  ///< shown under the pointer
   bool on_line = false;
+  bool hollow = false;
 };
 
 /// One plot: dots over a logarithmic x axis, and a stair through those on the line.
@@ -23,9 +24,9 @@ struct Panel {
   std::vector<Dot> dots;
 };
 
-/// Writes the panels side by side, with a legend of all series below.
+/// Writes the panels side by side, with a legend of all series and what hollow dots are below.
 /// @throws std::runtime_error if the file cannot be written
 void write_svg(const std::filesystem::path& file, const std::string& title,
-               const std::vector<Panel>& panels);
+               const std::vector<Panel>& panels, const std::string& hollow);
 
 } // namespace hisa::tools

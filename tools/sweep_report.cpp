@@ -120,7 +120,7 @@ void write_plot(const std::filesystem::path& file, const std::vector<Dump>& dump
         Dot dot;
         dot.x = point.keys_per_query, dot.y = *point.worst[int(m)];
         dot.series = point.setting.pooling;
-        dot.series += point.setting.block_size.size() > 1 ? ", two levels" : "";
+        dot.hollow = point.setting.block_size.size() > 1;
         dot.label = name_of(point.setting);
         dot.label.append(": ").append(fixed(dot.x, 0)).append(" keys, ").append(fixed(dot.y, 4));
         dot.on_line = point.on_front[int(m)];
@@ -133,7 +133,7 @@ void write_plot(const std::filesystem::path& file, const std::vector<Dump>& dump
   title.append(std::to_string(sweep.topk)).append(":");
   for (const Dump& dump : dumps)
     title.append(" ").append(dump.file.stem().string());
-  write_svg(file, title, panels);
+  write_svg(file, title, panels, "hollow: two levels");
 }
 
 } // namespace hisa::tools
