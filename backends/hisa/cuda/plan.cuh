@@ -273,6 +273,8 @@ Plan<LevelsT> make_plan(const Shape<Heads, HeadDim>& shape, const Budgets& budge
   constexpr const char* maker = Plan<LevelsT>::maker;
   hisa::detail::check_sizes(maker, shape.max_queries, shape.max_keys, budgets.topk, max_rows);
   hisa::detail::require_no_slots(maker, options.index_base);
+  hisa::detail::require(!options.report_clamped, maker, "options.report_clamped", "true",
+                        "false: plans on Kokkos report");
   Configuration const c{
       shape.max_queries,
       shape.max_keys,
