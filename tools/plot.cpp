@@ -118,7 +118,7 @@ void write_svg(const std::filesystem::path& file, const std::string& title,
       if (colour.try_emplace(dot.series, colours[colour.size() % std::size(colours)]).second)
         series.push_back(dot.series);
   double const page_width = left + double(panels.size()) * (width + gap);
-  constexpr int columns = 6;
+  auto const columns = static_cast<std::size_t>((page_width - left) / 150);
   double const legend = top + height + 64;
   double const page_height = legend + line * double(series.size() / columns + 1);
 
