@@ -187,7 +187,8 @@ struct Setting {
 };
 
 /// Runs a plan of dynamic levels on tensors that are on the device already.
-template <class Rule, class Strategy, int Levels, class T, class Keys, class E, class Visibility>
+template <class Rule, class Strategy, int Levels, class T, class Keys, class E = T,
+          class Visibility>
 hisa::reference::Result
 run_levels(const Exec& exec, const Setting& setting, const hisa::Queries<T>& queries,
            const Keys& keys, const std::vector<hisa::PooledKeys<const E>>& pooled,
@@ -220,7 +221,7 @@ run_levels(const Exec& exec, const Setting& setting, const hisa::Queries<T>& que
 
 /// The same for 0 to 3 levels.
 template <class Rule = hisa::MeanPool, class Strategy = hisa::RadixSelect, class T, class Keys,
-          class E, class Visibility>
+          class E = T, class Visibility>
 hisa::reference::Result run_on_device(const Exec& exec, const Setting& setting,
                                       const hisa::Queries<T>& queries, const Keys& keys,
                                       const std::vector<hisa::PooledKeys<const E>>& pooled,
