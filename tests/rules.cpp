@@ -136,6 +136,18 @@ TEMPLATE_TEST_CASE("two levels, every boundary, anchored ranges", "", RULES_AND_
     }
 }
 
+TEMPLATE_TEST_CASE(
+    "a query that sees no more than topk takes all, though more blocks than the budget", "",
+    RULES_AND_TYPES) {
+  using Rule = typename TestType::Rule;
+  auto p = Problem<typename TestType::Key>::random(9, 1, 200, 3, 20);
+  p.causal(120); // 80 keys in 6 blocks of 16
+  p.anchor = {0};
+  Setting const setting{{{16, 5}}, 80};
+  require_specified<Rule>(p, setting);
+  REQUIRE(run<Rule>(p, setting, std::vector{rows_of<Rule>(p, 16)}).counts == Ints{80});
+}
+
 TEMPLATE_TEST_CASE("appending in steps equals pooling from scratch", "", RULES_AND_TYPES) {
   using Rule = typename TestType::Rule;
   Random random(2);
