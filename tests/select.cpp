@@ -3,7 +3,7 @@
 // and the default one, against a sort by the words of the contract.
 #include "support/device.hpp"
 
-#include <hisa/pooling.hpp>
+#include <hisa/row_rules.hpp>
 #include <hisa/select.hpp>
 
 #include <catch2/catch_test_macros.hpp>
