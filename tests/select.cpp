@@ -264,13 +264,13 @@ TEST_CASE("no scores and no room") {
 }
 
 TEST_CASE("n sweeps from k to 2k (vllm 50576)") {
-  for (std::int64_t k : {1, 2, 13, 64, 129})
+  for (std::int64_t k : {1, 2, 13, 64})
     for (std::int64_t n = k - 1; n <= 2 * k + 1; ++n)
       require_exact(normal_scores(std::size_t(n), unsigned(n)), {k});
 }
 
 TEST_CASE("n = k - 1, k, k + 1, 2k at the sizes of serving") {
-  for (std::int64_t k : {512, 2048, 2049})
+  for (std::int64_t k : {129, 512, 2048, 2049})
     for (std::int64_t n : {k - 1, k, k + 1, 2 * k})
       require_exact(normal_scores(std::size_t(n), unsigned(n)), {k});
 }
@@ -282,8 +282,9 @@ TEST_CASE("odd k and ragged n (cudnn-frontend 406)") {
 
 TEST_CASE("all equal: the lowest positions") {
   for (float value : {0.0f, -0.0f, 1.0f, -1.0f, inf, -inf, NaN, -NaN, denormal, -denormal})
-    for (std::size_t n : {100, 5000})
-      require_exact(Scores(n, value), {1, 2, 77, 99, 100, 101, 4096, 4999});
+    require_exact(Scores(100, value), {1, 2, 77, 99, 100, 101});
+  for (float value : {-0.0f, inf, NaN})
+    require_exact(Scores(5000, value), {1, 100, 4096, 4999});
 }
 
 TEST_CASE("a plateau of ReLU zeros at the boundary: the lowest zeros (sglang 31115, 35257)") {
