@@ -40,15 +40,20 @@ public:
   int integer() { return static_cast<int>(extent()); }
 };
 
+/// In place of an execution space: plans are made here and never called.
+struct Nowhere {
+  using memory_space = Kokkos::HostSpace;
+};
+
 template <class LevelsT, class Source, class Strategy, class Keys>
 void make(const hisa::Shape<>& shape, const hisa::Budgets& budgets, hisa::Options options) {
-  using Plan = hisa::Plan<Kokkos::DefaultExecutionSpace, LevelsT, Source, Strategy, Keys,
-                          hisa::Shape<>, hisa::Portable<>>;
+  using Plan =
+      hisa::Plan<Nowhere, LevelsT, Source, Strategy, Keys, hisa::Shape<>, hisa::Portable<>>;
   try {
-    std::size_t const bytes = Plan(shape, budgets, options).workspace_bytes();
+    std::size_t const bytes = Plan(Nowhere{}, shape, budgets, options).workspace_bytes();
     std::size_t const limit = options.workspace_limit;
     options.workspace_limit = 0;
-    std::size_t const least = Plan(shape, budgets, options).workspace_bytes();
+    std::size_t const least = Plan(Nowhere{}, shape, budgets, options).workspace_bytes();
     require(least > 0 && bytes >= least, "a plan asks for less than one query takes");
     require(bytes == least || bytes <= limit, "a plan asks for more than its limit");
   } catch (const hisa::precondition_error& refusal) {
