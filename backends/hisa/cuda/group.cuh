@@ -17,6 +17,21 @@ __device__ inline void begin_kernel() {
 #endif
 }
 
+/// Roles of different needs share the registers of a CTA: a warpgroup takes more or gives some up.
+/// All threads of the warpgroup call it.
+template <int Registers>
+__device__ void raise_registers() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Registers));
+#endif
+}
+template <int Registers>
+__device__ void lower_registers() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Registers));
+#endif
+}
+
 /// What every group of CUDA threads shares.
 struct WarpOperations {
   static constexpr int wave = 32;

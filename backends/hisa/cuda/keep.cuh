@@ -20,6 +20,19 @@ struct KeepTask {
   PieceLists pieces; ///< of the level below
 };
 
+/// A query's blocks as the source of its candidates on the next level.
+struct ListedQuery {
+  const std::int32_t* blocks; ///< null: all from `first`
+  std::int32_t first;
+  std::int32_t count;  ///< 0 where nothing has to be scored
+  std::int32_t origin; ///< the next level's row 0 in its buffer
+  std::int32_t skip;   ///< rows of the first block that come before position 0
+
+  __device__ std::int32_t block(std::int32_t i) const {
+    return blocks == nullptr ? first + i : blocks[i];
+  }
+};
+
 /// How the block kernel runs: a CTA for a group of queries, of which a warp each chooses the
 /// blocks.
 template <int Capacity>
@@ -30,9 +43,13 @@ struct KeepPolicy {
   static constexpr int listed = group_queries * (max_kept + 2);
   using Select = gpu::StreamStorage<Capacity, bins>;
 
+  struct Lists {
+    ListedQuery queries[group_queries];
+    gpu::UnionStorage<group_queries, listed> joined;
+  };
   union Storage {
     Select select[group_queries];
-    gpu::UnionStorage<group_queries, listed> lists;
+    Lists lists;
   };
 };
 
@@ -93,19 +110,6 @@ __device__ void keep_blocks(const KeepTask& task, std::int64_t i,
   task.counts[i] = kept;
 }
 
-/// A query's blocks as the source of its candidates on the next level.
-struct ListedQuery {
-  const std::int32_t* blocks; ///< null: all from `first`
-  std::int32_t first;
-  std::int32_t count;  ///< 0 where nothing has to be scored
-  std::int32_t origin; ///< the next level's row 0 in its buffer
-  std::int32_t skip;   ///< rows of the first block that come before position 0
-
-  __device__ std::int32_t block(std::int32_t i) const {
-    return blocks == nullptr ? first + i : blocks[i];
-  }
-};
-
 __device__ inline ListedQuery listed_query(const KeepTask& task, std::int64_t i) {
   ListedQuery q = {};
   if (i >= task.level.count)
@@ -131,13 +135,13 @@ __device__ inline ListedQuery listed_query(const KeepTask& task, std::int64_t i)
 /// The pieces of the next level for a group of queries whose blocks are all kept.
 template <int Capacity>
 __device__ void list_pieces(const KeepTask& task, std::int64_t group,
-                            gpu::UnionStorage<group_queries, KeepPolicy<Capacity>::listed>& s) {
+                            typename KeepPolicy<Capacity>::Lists& s) {
   using Group = Cta<KeepPolicy<Capacity>::threads>;
   const PieceLists& pieces = task.pieces;
   int const ratio = static_cast<int>(task.level.block_size / task.next.block_size);
   int const of_block = ratio >> pieces.piece_log2;
   Group const g;
-  __shared__ ListedQuery queries[group_queries];
+  ListedQuery(&queries)[group_queries] = s.queries;
   if (g.lane() < group_queries)
     queries[g.lane()] = listed_query(task, group * group_queries + g.lane());
   g.barrier();
@@ -148,7 +152,7 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group,
   // 1. Blocks become rows of the level's buffer, so that equal rows are equal keys.
   std::int32_t* const rows = pieces.rows + group * pieces.pitch;
   Positions* const positions = pieces.positions + group * pieces.pitch;
-  gpu::ListUnion<Group, group_queries, KeepPolicy<Capacity>::listed> joined(g, s);
+  gpu::ListUnion<Group, group_queries, KeepPolicy<Capacity>::listed> joined(g, s.joined);
   std::int32_t const blocks = joined.build(
       counts,
       [&](int q, std::int32_t e) { return queries[q].origin + queries[q].block(e) * ratio; },

@@ -68,11 +68,15 @@ struct Device {
   }
 };
 
+inline dim3 row_of_ctas(std::int64_t ctas) {
+  return dim3(static_cast<unsigned>(ctas));
+}
+
 /// Launches `kernel(task)` with `bytes` of dynamic shared memory, `cluster` CTAs together.
 template <class Task>
-void launch(void (*kernel)(Task), std::int64_t ctas, int threads, std::size_t bytes,
-            cudaStream_t stream, const Task& task, const char* name, int cluster = 1) {
-  if (ctas == 0)
+void launch(void (*kernel)(Task), dim3 ctas, int threads, std::size_t bytes, cudaStream_t stream,
+            const Task& task, const char* name, int cluster = 1) {
+  if (ctas.x == 0)
     return;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(bytes)),
@@ -83,7 +87,7 @@ void launch(void (*kernel)(Task), std::int64_t ctas, int threads, std::size_t by
   attributes[1].id = cudaLaunchAttributeClusterDimension;
   attributes[1].val.clusterDim = {static_cast<unsigned>(cluster), 1, 1};
   cudaLaunchConfig_t config = {};
-  config.gridDim = static_cast<unsigned>(ctas);
+  config.gridDim = ctas;
   config.blockDim = static_cast<unsigned>(threads);
   config.dynamicSmemBytes = bytes;
   config.stream = stream;
@@ -136,17 +140,17 @@ inline void launch_score(const ScoreTask& task, const Device& device, cudaStream
   std::int64_t const items = task.groups() * task.splits;
   std::int64_t const ctas = items < device.processors ? items : device.processors;
   if (task.queries.heads == 64)
-    launch(score_kernel<64>, ctas, ScorePolicy::threads, sizeof(ScoreStorage<64>), stream, task,
-           "hisa::score");
+    launch(score_kernel<64>, row_of_ctas(ctas), ScorePolicy::threads, sizeof(ScoreStorage<64>),
+           stream, task, "hisa::score");
   else
-    launch(score_kernel<32>, ctas, ScorePolicy::threads, sizeof(ScoreStorage<32>), stream, task,
-           "hisa::score");
+    launch(score_kernel<32>, row_of_ctas(ctas), ScorePolicy::threads, sizeof(ScoreStorage<32>),
+           stream, task, "hisa::score");
 }
 
 template <int Capacity>
 void launch_keep(const KeepTask& task, cudaStream_t stream) {
   using Policy = KeepPolicy<Capacity>;
-  launch(keep_kernel<Capacity>, (task.level.count + group_queries - 1) / group_queries,
+  launch(keep_kernel<Capacity>, row_of_ctas((task.level.count + group_queries - 1) / group_queries),
          Policy::threads, sizeof(typename Policy::Storage), stream, task, "hisa::keep");
 }
 
@@ -162,14 +166,14 @@ struct SelectSizes {
 
 template <class Policy>
 void launch_tokens(const TokenTask& task, cudaStream_t stream) {
-  launch(token_kernel<Policy>, task.level.count, Policy::threads, sizeof(typename Policy::Storage),
-         stream, task, "hisa::tokens");
+  launch(token_kernel<Policy>, row_of_ctas(task.level.count), Policy::threads,
+         sizeof(TokenStorage<Policy>), stream, task, "hisa::tokens");
 }
 
 template <class Policy>
 void launch_topk(const TopkTask& task, std::int64_t rows, int cluster, cudaStream_t stream) {
-  launch(topk_kernel<Policy>, rows * cluster, Policy::threads, sizeof(typename Policy::Storage),
-         stream, task, "hisa::topk", cluster);
+  launch(topk_kernel<Policy>, row_of_ctas(rows * cluster), Policy::threads,
+         sizeof(typename Policy::Storage), stream, task, "hisa::topk", cluster);
 }
 
 /// CTAs that share a row: where rows are few and long, as many as the device takes at a time.
@@ -212,7 +216,8 @@ inline void launch_topk(const TopkTask& task, std::int64_t rows, const Device& d
   else if (task.topk <= Sizes::LongMany::max_k)
     launch_topk<Sizes::LongMany>(task, rows, row_ctas<Sizes::LongMany>(task, rows, device), stream);
   else
-    launch(topk_again_kernel<512>, rows, 512, 0, stream, task, "hisa::topk");
+    launch(topk_again_kernel<512>, row_of_ctas(rows), 512, sizeof(gpu::RadixStorage<2048>), stream,
+           task, "hisa::topk");
 }
 
 } // namespace cuda

@@ -32,6 +32,7 @@ struct PoolTask {
 /// A lane folds four dimensions in ascending token order.
 template <RowRule Rule, int Warps>
 __global__ void __launch_bounds__(32 * Warps) pool_kernel(const __grid_constant__ PoolTask task) {
+  begin_kernel();
   std::int64_t const s = blockIdx.y, size = task.pooled.block_size;
   int const lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   const Sequences& q = task.sequences;
@@ -110,8 +111,8 @@ void pool_checked(const char* function, cudaStream_t stream, const ContiguousKey
   std::int64_t const ctas = rows / warps + 1;
   dim3 const grid(static_cast<unsigned>(ctas < 1024 ? ctas : 1024),
                   static_cast<unsigned>(sequences.count));
-  pool_kernel<Rule, warps><<<grid, 32 * warps, 0, stream>>>({keys, pooled, sequences});
-  check(cudaGetLastError(), "hisa::pool");
+  launch(pool_kernel<Rule, warps>, grid, 32 * warps, 0, stream, PoolTask{keys, pooled, sequences},
+         "hisa::pool");
 }
 
 /// Pools the blocks that become complete as each sequence grows from old_length to new_length keys.

@@ -65,6 +65,11 @@ struct RingBarriers {
   }
 };
 
+/// Lets the copy engine see barriers that this thread has initialized.
+__device__ inline void publish_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
 /// A place in a ring: which buffer, and the parity of its current round.
 template <int Buffers>
 struct Cursor {

@@ -195,15 +195,15 @@ __global__ void __launch_bounds__(ScorePolicy::threads, 1)
   if (threadIdx.x == 0) {
     storage.tile_ring.init(Producer<Heads>::tile_writers, 4);
     storage.item_ring.init(Producer<Heads>::item_writers, 4 * ScorePolicy::consumers);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    publish_barriers();
   }
   __syncthreads();
   begin_kernel();
   if (threadIdx.x < 128 * ScorePolicy::consumers) {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(ScorePolicy::consumer_registers));
+    raise_registers<ScorePolicy::consumer_registers>();
     Consumer<Heads>(task, storage).run();
   } else {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(ScorePolicy::producer_registers));
+    lower_registers<ScorePolicy::producer_registers>();
     Producer<Heads>(task, storage).run();
   }
 #endif

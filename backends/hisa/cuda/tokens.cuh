@@ -51,29 +51,34 @@ __device__ void end_row(const G& g, const Selection& out, std::int64_t row, std:
     out.counts[row] = winners;
 }
 
+template <class Policy>
+struct TokenStorage {
+  typename Policy::Storage select;
+  alignas(16) TokenRow row;
+};
+
 /// @tparam Policy  ShortRows or LongRows
 template <class Policy>
 __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
     token_kernel(const __grid_constant__ TokenTask task) {
   begin_kernel();
   extern __shared__ __align__(1024) std::uint8_t memory[];
-  auto& storage = *reinterpret_cast<typename Policy::Storage*>(memory);
+  auto& storage = *reinterpret_cast<TokenStorage<Policy>*>(memory);
   Cta<Policy::threads> const g{};
-  __shared__ alignas(16) unsigned char row_bytes[sizeof(TokenRow)];
-  auto& shared_row = *reinterpret_cast<TokenRow*>(row_bytes);
   std::int64_t const i = blockIdx.x, topk = task.level.budget, row = task.level.first + i;
-  prepare(g, storage);
+  prepare(g, storage.select);
   if (g.lane() == 0)
-    shared_row = TokenRow(task, i);
+    storage.row = TokenRow(task, i);
   g.barrier();
-  TokenRow const r = shared_row;
+  TokenRow const r = storage.row;
   auto const emit = [&](std::int32_t rank, std::uint32_t position) {
     task.out.indices[row * topk + rank] = r.row_of(position) + r.shift;
     if (task.out.scores != nullptr)
       task.out.scores[row * topk + rank] = r.contest.values[position];
   };
   if (!r.decided)
-    Policy::select(g, CtaCluster(), storage, r.contest, static_cast<std::int32_t>(topk), emit);
+    Policy::select(g, CtaCluster(), storage.select, r.contest, static_cast<std::int32_t>(topk),
+                   emit);
   else
     for (std::int32_t p = g.lane(); p < r.winners; p += g.size())
       emit(p, static_cast<std::uint32_t>(p));
@@ -141,7 +146,8 @@ template <int Threads>
 __global__ void __launch_bounds__(Threads)
     topk_again_kernel(const __grid_constant__ TopkTask task) {
   begin_kernel();
-  __shared__ gpu::RadixStorage<2048> storage;
+  extern __shared__ __align__(1024) std::uint8_t memory[];
+  auto& storage = *reinterpret_cast<gpu::RadixStorage<2048>*>(memory);
   Cta<Threads> const g{};
   std::int64_t const i = blockIdx.x;
   prepare(g, storage);
