@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The emulation's hisa/cuda/ring.cuh: barriers are objects of the host, and copies are done later.
+#pragma once
+
+#include <hisa/config.hpp>
+
+#include <cuda.h>
+
+#include <cstdint>
+#include <string>
+
+HISA_NAMESPACE_BEGIN
+namespace cuda {
+
+/// A barrier in shared memory. Of its word, a mark says whether it was initialized.
+struct alignas(8) Barrier {
+  std::uint32_t mark : 7, phase : 1, count : 12, pending : 12;
+  std::int32_t bytes; ///< expected and not come, or come and not expected yet
+
+  void init(int n) {
+    Barrier& b = *static_cast<Barrier*>(emulation::lasting(this));
+    b.mark = initialized, b.phase = 0;
+    b.count = b.pending = static_cast<std::uint32_t>(n) & 0xfff;
+    b.bytes = 0;
+  }
+  void arrive() { there().come(); }
+  void arrive_expecting(int more) {
+    Barrier& b = there();
+    b.bytes += more;
+    b.come();
+  }
+  void arrive_after_copies() {
+    emulation::later(emulation::Line::copies, [b = &there()] { b->come(); });
+  }
+  void wait(std::uint32_t parity) {
+    emulation::wait_until("a barrier in shared memory",
+                          [b = &there(), parity] { return b->phase != parity; });
+  }
+
+  // The emulation's own.
+  static constexpr std::uint32_t initialized = 0x35;
+
+  /// At its lasting address.
+  Barrier& there() {
+    Barrier& b = *static_cast<Barrier*>(emulation::lasting(this));
+    if (b.mark != initialized)
+      emulation::fail("uses a barrier that is not initialized");
+    return b;
+  }
+  void come() {
+    if (pending == 0)
+      emulation::fail("more arrivals at a barrier than its count");
+    pending = (pending - 1) & 0xfff;
+    complete();
+  }
+  void take(std::int64_t n) {
+    bytes -= static_cast<std::int32_t>(n);
+    complete();
+  }
+  void complete() {
+    if (pending != 0 || bytes != 0)
+      return;
+    phase ^= 1u;
+    pending = count;
+  }
+};
+static_assert(sizeof(Barrier) == 8);
+
+template <int Buffers>
+struct RingBarriers {
+  Barrier full[Buffers];
+  Barrier empty[Buffers];
+
+  void init(int writers, int readers) {
+    for (int i = 0; i < Buffers; ++i) {
+      full[i].init(writers);
+      empty[i].init(readers);
+    }
+  }
+};
+
+inline void publish_barriers() {}
+
+template <int Buffers>
+struct Cursor {
+  int buffer = 0;
+  std::uint32_t parity = 0;
+
+  void advance(int n = 1) {
+    buffer += n;
+    if (buffer >= Buffers) {
+      buffer -= Buffers;
+      parity ^= 1;
+    }
+  }
+  void wait_full(RingBarriers<Buffers>& ring) const { ring.full[buffer].wait(parity); }
+  void wait_empty(RingBarriers<Buffers>& ring) const { ring.empty[buffer].wait(parity ^ 1); }
+};
+
+/// A copy of a thread.
+inline void copy_later(void* to, const void* from, std::size_t bytes) {
+  if (reinterpret_cast<std::uintptr_t>(to) % bytes != 0 ||
+      reinterpret_cast<std::uintptr_t>(from) % bytes != 0)
+    emulation::fail("copies from or to an address that is not aligned");
+  emulation::Thread& thread = emulation::self();
+  ++thread.copies;
+  emulation::later(emulation::Line::copies, [&thread, to = emulation::lasting(to), from, bytes] {
+    std::memcpy(to, from, bytes);
+    --thread.copies;
+  });
+}
+inline void copy_16(void* to, const void* from) {
+  copy_later(to, from, 16);
+}
+inline void copy_4(void* to, const void* from) {
+  copy_later(to, from, 4);
+}
+inline void wait_copies() {
+  emulation::Thread& thread = emulation::self();
+  emulation::wait_until("its copies", [&] { return thread.copies == 0; });
+}
+
+/// A copy of the copy engine.
+inline void engine_copy(void* to, const CUtensorMap& map, std::int64_t column, std::int64_t row,
+                        Barrier& barrier) {
+  emulation::later(emulation::Line::engine,
+                   [to = emulation::lasting(to), map, column, row, b = &barrier.there()] {
+                     emulation::copy_box(to, map, column, row);
+                     b->take(emulation::box_bytes(map));
+                   });
+}
+inline void copy_box(void* to, const CUtensorMap& map, std::int32_t row, Barrier& barrier) {
+  engine_copy(to, map, 0, row, barrier);
+}
+inline void copy_line(void* to, const CUtensorMap& map, std::int32_t first, Barrier& barrier) {
+  engine_copy(to, map, first, 0, barrier);
+}
+
+constexpr int swizzled(int row, int chunk) {
+  return row * 128 + ((chunk ^ (row & 7)) << 4);
+}
+
+} // namespace cuda
+HISA_NAMESPACE_END
