@@ -24,20 +24,25 @@ public:
   Images images;
 
   void run(const Grid& grid, const std::function<void()>& kernel);
-  void later(Line line, std::function<void()> work);
+  void later(Line line, Work work);
   Cta& cta(int i) { return ctas_[static_cast<std::size_t>(i)]; }
 
 private:
   static constexpr int engine_lines = 16;
+  struct Job {
+    Work work;
+    const order::Actor* actor;
+  };
 
   const Grid* grid_ = nullptr;
   const std::function<void()>* kernel_ = nullptr;
   std::deque<Cta> ctas_;
   std::deque<Meeting> clusters_;
   std::deque<Thread> threads_;
-  std::vector<std::deque<std::function<void()>>> lines_;
+  std::vector<std::deque<Job>> lines_;
   std::vector<std::size_t> filled_; ///< lines that are not empty
   std::size_t current_ = 0;         ///< the CTA whose warps run
+  order::Actor scheduler_;
   unsigned haste_ = 0; ///< 0: work is done when nothing else can be; else one in haste_
   std::string failure_;
 
@@ -61,7 +66,7 @@ Machine& machine() {
   return one;
 }
 
-void Machine::later(Line line, std::function<void()> work) {
+void Machine::later(Line line, Work work) {
   std::size_t const all = threads_.size();
   auto const thread = static_cast<std::size_t>(running->cta->first_thread + running->index);
   std::size_t i = thread;
@@ -71,7 +76,9 @@ void Machine::later(Line line, std::function<void()> work) {
     i = all + engine_lines + thread / 128;
   if (lines_[i].empty())
     filled_.push_back(i);
-  lines_[i].push_back(std::move(work));
+  if (!running->engine.exists())
+    running->engine.renew();
+  order::released(&lines_[i].emplace_back(Job{std::move(work), &running->engine}));
 }
 
 /// Does some of what was left for later; false if there is nothing.
@@ -81,13 +88,19 @@ bool Machine::work() {
   for (unsigned n = 1 + below(32); n > 0 && !filled_.empty(); --n) {
     unsigned const at = below(filled_.size());
     std::size_t const i = filled_[at];
-    auto const next = std::move(lines_[i].front());
+    const Job& job = lines_[i].front();
+    job.actor->enter();
+    {
+      order::Quiet quiet;
+      order::acquired(&job);
+      job.work(quiet);
+    }
+    scheduler_.enter();
     lines_[i].pop_front();
     if (lines_[i].empty()) {
       filled_[at] = filled_.back();
       filled_.pop_back();
     }
-    next();
   }
   return true;
 }
@@ -123,6 +136,8 @@ void Machine::prepare(std::int64_t first, int count, unsigned char poison) {
             } catch (const std::exception& e) {
               m.failure_ = e.what();
             }
+            order::Quiet const quiet;
+            order::released(&m);
             m.running->ended = true;
             --m.running->cta->running;
           },
@@ -213,6 +228,8 @@ void Machine::run(const Grid& grid, const std::function<void()>& kernel) {
   if (grid.shared_bytes > max_shared_bytes || grid.threads < 1 || grid.threads > 1024 ||
       grid.threads % warp_lanes != 0 || grid.ctas[0] % static_cast<unsigned>(grid.cluster) != 0)
     throw device_error("emulation: a grid that cannot be launched");
+  order::Quiet const quiet;
+  scheduler_.become_current();
   grid_ = &grid, kernel_ = &kernel;
   threads = grid.threads, cluster = grid.cluster;
   failure_.clear();
@@ -223,6 +240,7 @@ void Machine::run(const Grid& grid, const std::function<void()>& kernel) {
     haste_ = haste[below(3)];
     prepare(first, together, below(2) == 0 ? 0xff : 0x7b); // NaN, or a large number
     run_together();
+    order::acquired(this);
   }
 }
 
@@ -266,26 +284,37 @@ void sleep(const char* what, const void* condition, bool (*test)(const void*)) {
   t.fiber.leave();
 }
 
-void meet(Meeting& meeting, int expected, const char* what) {
+void meet(Meeting& meeting, int expected, const char* what, bool orders_memory) {
+  order::Quiet const quiet;
   if (meeting.arrived == 0)
     meeting.what = what, meeting.expected = expected;
   if (meeting.expected != expected || std::strcmp(meeting.what, what) != 0)
     fail(std::string("comes to ") + what + " while others wait at " + meeting.what);
   unsigned const round = meeting.round;
+  if (orders_memory)
+    order::released(order::in_round(&meeting, round));
   if (++meeting.arrived == expected)
     meeting.arrived = 0, ++meeting.round;
   else
     wait_until(what, [&] { return meeting.round != round; });
+  if (orders_memory)
+    order::acquired(order::in_round(&meeting, round));
 }
 
-void later(Line line, std::function<void()> work) {
+void later(Line line, Work work) {
+  order::Quiet const quiet;
   machine().later(line, std::move(work));
 }
 
 void* lasting(const void* p) {
+  order::Quiet const quiet;
   return machine().images.lasting(p, self().cta->image);
 }
+const void* in_kernels(const void* p) {
+  return machine().images.in_array(p);
+}
 void* in_cta(const void* p, int rank) {
+  order::Quiet const quiet;
   const Cta& own = *self().cta;
   return machine().images.in_image(p, own.image - own.rank + rank);
 }

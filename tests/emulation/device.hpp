@@ -88,6 +88,7 @@ struct Thread {
   bool (*test)(const void* condition) = nullptr;
   std::size_t copies = 0;   ///< started and not performed
   std::size_t products = 0; ///< started
+  order::Actor engine;      ///< does its copies and products
 
   int lane() const { return index % warp_lanes; }
 };
@@ -106,17 +107,19 @@ void wait_until(const char* what, const Condition& condition) {
     sleep(what, &condition, [](const void* c) { return (*static_cast<const Condition*>(c))(); });
 }
 
-/// Waits until `expected` threads have come.
-void meet(Meeting& meeting, int expected, const char* what);
+/// Waits until `expected` threads have come. What they did before is ordered before what they do
+/// afterwards, unless they only exchange values.
+void meet(Meeting& meeting, int expected, const char* what, bool orders_memory = true);
 
 /// The warp's lanes meet and see each other's values: result(value_of), where value_of(lane).
 template <class T, class Result>
 auto exchange(const char* what, T value, const Result& result) {
   static_assert(sizeof(T) <= 8);
+  order::Quiet const quiet;
   Thread& t = self();
   auto& offered = t.warp->offered[t.warp->meeting.round % 2];
   std::memcpy(&offered[t.lane()], &value, sizeof(T));
-  meet(t.warp->meeting, warp_lanes, what);
+  meet(t.warp->meeting, warp_lanes, what, false);
   return result([&](int lane) {
     T there;
     std::memcpy(&there, &offered[lane], sizeof(T));
@@ -127,11 +130,14 @@ auto exchange(const char* what, T value, const Result& result) {
 /// What the machine does by itself at some later moment. What is in one line is done in order: a
 /// thread has one for its copies, the copy engine has many, a warpgroup has one for its products.
 enum class Line { copies, engine, products };
-void later(Line line, std::function<void()> work);
+using Work = std::function<void(order::Quiet&)>;
+void later(Line line, Work work);
 
 /// The lasting address of what lies in the shared memory of the running CTA, at which all CTAs and
 /// later work find it. Other addresses stay as they are.
 void* lasting(const void* p);
+/// The address in kernels of what has a lasting one.
+const void* in_kernels(const void* p);
 /// The same place in the shared memory of another CTA of the cluster.
 void* in_cta(const void* p, int rank);
 

@@ -15,12 +15,16 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+/// A function that begins in one fiber and ends in another, of which no sanitizer may keep account.
+#define SWITCHES [[gnu::noinline, gnu::no_sanitize("thread")]]
+
 namespace emulation {
 
 /// The scheduler's side of the switches.
 struct Fiber::Scheduler {
   Context context{};
   Fiber* running = nullptr;
+  order::Actor actor;
   const void* stack = nullptr; ///< for the address sanitizer
   std::size_t stack_bytes = 0;
 };
@@ -56,17 +60,21 @@ emulation_jump:
   .size emulation_jump, .-emulation_jump
 )");
 
-void Fiber::jump(Context& from, Context& to) {
+SWITCHES void Fiber::jump(Context& from, Context& to) {
   emulation_jump(&from, to);
 }
 #else
-void Fiber::jump(Context& from, Context& to) {
+SWITCHES void Fiber::jump(Context& from, Context& to) {
   swapcontext(&from, &to);
 }
 #endif
 
 void Fiber::prepare(Body body, void* argument) {
   body_ = body, argument_ = argument;
+  if (!actor_.exists() || !ended_) // one that was abandoned may have been in the middle of anything
+    actor_.renew();
+  ended_ = false;
+  order::released(this);
   if (stack_ == nullptr)
     stack_ = std::make_unique_for_overwrite<std::byte[]>(stack_bytes);
 #if defined(EMULATION_ASAN)
@@ -89,16 +97,20 @@ void Fiber::prepare(Body body, void* argument) {
 #endif
 }
 
-void Fiber::start() {
+SWITCHES void Fiber::start() {
   arrive(nullptr);
   Fiber& self = *scheduler().running;
+  order::acquired(&self);
   self.body_(self.argument_);
+  self.ended_ = true;
   self.leave(true);
 }
 
-void Fiber::resume() {
+SWITCHES void Fiber::resume() {
   Scheduler& s = scheduler();
   s.running = this;
+  s.actor.become_current();
+  actor_.enter();
 #if defined(EMULATION_ASAN)
   void* fake_stack = nullptr;
   __sanitizer_start_switch_fiber(&fake_stack, stack_.get(), stack_bytes);
@@ -109,8 +121,9 @@ void Fiber::resume() {
 #endif
 }
 
-void Fiber::leave([[maybe_unused]] bool for_good) {
+SWITCHES void Fiber::leave([[maybe_unused]] bool for_good) {
   Scheduler& s = scheduler();
+  s.actor.enter();
 #if defined(EMULATION_ASAN)
   void* fake_stack = nullptr;
   __sanitizer_start_switch_fiber(for_good ? nullptr : &fake_stack, s.stack, s.stack_bytes);
@@ -121,7 +134,7 @@ void Fiber::leave([[maybe_unused]] bool for_good) {
 #endif
 }
 
-void Fiber::arrive([[maybe_unused]] void* fake_stack) {
+SWITCHES void Fiber::arrive([[maybe_unused]] void* fake_stack) {
 #if defined(EMULATION_ASAN)
   Scheduler& s = scheduler();
   __sanitizer_finish_switch_fiber(fake_stack, &s.stack, &s.stack_bytes);

@@ -2,6 +2,8 @@
 // A function that can be left in its middle and gone on with later, on a stack of its own.
 #pragma once
 
+#include "order.hpp"
+
 #include <cstddef>
 #include <memory>
 
@@ -35,6 +37,8 @@ private:
   Context context_{};
   Body body_ = nullptr;
   void* argument_ = nullptr;
+  order::Actor actor_;
+  bool ended_ = true;
 
   static void start();
   static void arrive(void* fake_stack);

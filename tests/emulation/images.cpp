@@ -66,12 +66,15 @@ void* Images::lasting(const void* p, int image) const {
   return at < image_bytes ? images_[static_cast<std::size_t>(image)] + at : const_cast<void*>(p);
 }
 
-void* Images::in_image(const void* p, int image) const {
-  std::uint8_t* const to = images_[static_cast<std::size_t>(image)];
+const void* Images::in_array(const void* p) const {
   for (const std::uint8_t* from : images_)
     if (offset(p, from) < image_bytes)
-      return to + offset(p, from);
-  return lasting(p, image);
+      return hisa::cuda::memory + offset(p, from);
+  return p;
+}
+
+void* Images::in_image(const void* p, int image) const {
+  return lasting(in_array(p), image);
 }
 
 } // namespace emulation

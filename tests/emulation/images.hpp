@@ -18,6 +18,8 @@ public:
   void fill(int image, std::size_t bytes, unsigned char with);
   /// The lasting address of a place in the kernels' array, if image `image` is meant.
   void* lasting(const void* p, int image) const;
+  /// The address in the kernels' array of a place in an image.
+  const void* in_array(const void* p) const;
   /// The same place in another image.
   void* in_image(const void* p, int image) const;
 

@@ -5,6 +5,7 @@
 
 #include "device.hpp"
 
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
@@ -144,7 +145,5 @@ T __ldg(const T* p) {
 }
 template <class T>
 T atomicAdd(T* p, T value) {
-  T const before = *p;
-  *p = before + value;
-  return before;
+  return std::atomic_ref<T>(*p).fetch_add(value, std::memory_order_relaxed);
 }

@@ -40,18 +40,20 @@ struct Products {
 };
 
 void Products::perform() const {
+  const float* const value_of = values();
   static float queries[dims][max_heads];
   for (int h = 0; h < heads; ++h)
     for (int d = 0; d < dims; ++d) {
       std::uintptr_t const at = rows * 16 + static_cast<std::uintptr_t>(h * dims + d);
-      queries[d][h] = values()[*reinterpret_cast<const std::uint8_t*>(swizzle_128(at))];
+      queries[d][h] = value_of[*reinterpret_cast<const std::uint8_t*>(swizzle_128(at))];
     }
   for (int key = 0; key < tile; ++key) {
     float sums[max_heads] = {};
     for (int d = 0; d < dims; ++d) {
-      float const value = values()[code(key, d)];
+      float const value = value_of[code(key, d)];
+      const float* const query = queries[d];
       for (int h = 0; h < max_heads; ++h) // products of two codes are exact
-        sums[h] += value * queries[d][h];
+        sums[h] += value * query[h];
     }
     for (int h = 0; h < heads; ++h) {
       const Operands& thread = of[key / 16 * 32 + key % 8 * 4 + h % 8 / 2];
@@ -61,6 +63,7 @@ void Products::perform() const {
 }
 
 void start_products(const Operands& operands, int heads, std::uint64_t rows) {
+  order::Quiet const quiet;
   Thread& t = self();
   Warpgroup& g = t.cta->warpgroups[static_cast<std::size_t>(t.index / group)];
   if (rows * 16 % 1024 != 0)
@@ -75,21 +78,29 @@ void start_products(const Operands& operands, int heads, std::uint64_t rows) {
     fail("multiplies other heads than the rest of its warpgroup");
   p.rows = rows, p.heads = heads;
   p.of[t.index % group] = operands;
+  order::released(&p);
   if (++p.threads < group)
     return;
-  later(Line::products, [&g, set = g.gathering.front()] {
+  later(Line::products, [&g, set = g.gathering.front()](order::Quiet& engine) {
+    order::acquired(set.get());
+    order::acquired(order::in_round(&g, g.performed));
+    engine.reads(in_kernels(reinterpret_cast<const void*>(set->rows * 16)),
+                 static_cast<std::size_t>(set->heads * dims));
     set->perform();
     ++g.performed;
+    order::released(order::in_round(&g, g.performed));
   });
   g.gathering.pop_front();
   ++g.started;
 }
 
 void wait_products(int pending) {
+  order::Quiet const quiet;
   Thread& t = self();
   const Warpgroup& g = t.cta->warpgroups[static_cast<std::size_t>(t.index / group)];
   std::size_t const wanted = t.products - std::min(t.products, static_cast<std::size_t>(pending));
   wait_until("products", [&g, wanted] { return g.performed >= wanted; });
+  order::acquired(order::in_round(&g, wanted));
 }
 
 } // namespace emulation

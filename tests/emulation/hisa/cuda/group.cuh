@@ -26,7 +26,10 @@ struct WarpOperations {
   void store(T* p, T value) const {
     *p = value;
   }
-  void count(std::uint32_t* p, bool condition) const { *p += condition; }
+  void count(std::uint32_t* p, bool condition) const {
+    if (condition)
+      atomicAdd(p, 1u);
+  }
   template <class T>
   T shuffle_up(T value, int distance) const {
     return __shfl_up_sync(0xffffffffu, value, static_cast<unsigned>(distance));

@@ -18,23 +18,32 @@ struct alignas(8) Barrier {
   std::int32_t bytes; ///< expected and not come, or come and not expected yet
 
   void init(int n) {
+    emulation::order::Quiet const quiet;
     Barrier& b = *static_cast<Barrier*>(emulation::lasting(this));
     b.mark = initialized, b.phase = 0;
     b.count = b.pending = static_cast<std::uint32_t>(n) & 0xfff;
     b.bytes = 0;
   }
-  void arrive() { there().come(); }
+  void arrive() { arrive_expecting(0); }
   void arrive_expecting(int more) {
+    emulation::order::Quiet const quiet;
     Barrier& b = there();
+    emulation::order::released(b.order());
     b.bytes += more;
     b.come();
   }
   void arrive_after_copies() {
-    emulation::later(emulation::Line::copies, [b = &there()] { b->come(); });
+    emulation::order::Quiet const quiet;
+    emulation::later(emulation::Line::copies, [b = &there()](auto&) {
+      emulation::order::released(b->order());
+      b->come();
+    });
   }
   void wait(std::uint32_t parity) {
-    emulation::wait_until("a barrier in shared memory",
-                          [b = &there(), parity] { return b->phase != parity; });
+    emulation::order::Quiet const quiet;
+    const Barrier& b = there();
+    emulation::wait_until("a barrier in shared memory", [&] { return b.phase != parity; });
+    emulation::order::acquired(emulation::order::in_round(&b, parity));
   }
 
   // The emulation's own.
@@ -47,6 +56,7 @@ struct alignas(8) Barrier {
       emulation::fail("uses a barrier that is not initialized");
     return b;
   }
+  const void* order() const { return emulation::order::in_round(this, phase); }
   void come() {
     if (pending == 0)
       emulation::fail("more arrivals at a barrier than its count");
@@ -102,12 +112,16 @@ inline void copy_later(void* to, const void* from, std::size_t bytes) {
   if (reinterpret_cast<std::uintptr_t>(to) % bytes != 0 ||
       reinterpret_cast<std::uintptr_t>(from) % bytes != 0)
     emulation::fail("copies from or to an address that is not aligned");
+  emulation::order::Quiet const quiet;
   emulation::Thread& thread = emulation::self();
   ++thread.copies;
-  emulation::later(emulation::Line::copies, [&thread, to = emulation::lasting(to), from, bytes] {
-    std::memcpy(to, from, bytes);
-    --thread.copies;
-  });
+  emulation::later(emulation::Line::copies,
+                   [&thread, to = emulation::lasting(to), from, bytes](auto& engine) {
+                     engine.reads(from, bytes), engine.writes(emulation::in_kernels(to), bytes);
+                     std::memcpy(to, from, bytes);
+                     --thread.copies;
+                     emulation::order::released(&thread.copies);
+                   });
 }
 inline void copy_16(void* to, const void* from) {
   copy_later(to, from, 16);
@@ -116,17 +130,23 @@ inline void copy_4(void* to, const void* from) {
   copy_later(to, from, 4);
 }
 inline void wait_copies() {
+  emulation::order::Quiet const quiet;
   emulation::Thread& thread = emulation::self();
   emulation::wait_until("its copies", [&] { return thread.copies == 0; });
+  emulation::order::acquired(&thread.copies);
 }
 
 /// A copy of the copy engine.
 inline void engine_copy(void* to, const CUtensorMap& map, std::int64_t column, std::int64_t row,
                         Barrier& barrier) {
+  emulation::order::Quiet const quiet;
+  auto const bytes = emulation::box_bytes(map);
   emulation::later(emulation::Line::engine,
-                   [to = emulation::lasting(to), map, column, row, b = &barrier.there()] {
+                   [=, to = emulation::lasting(to), b = &barrier.there()](auto& engine) {
+                     engine.writes(emulation::in_kernels(to), static_cast<std::size_t>(bytes));
                      emulation::copy_box(to, map, column, row);
-                     b->take(emulation::box_bytes(map));
+                     emulation::order::released(b->order());
+                     b->take(bytes);
                    });
 }
 inline void copy_box(void* to, const CUtensorMap& map, std::int32_t row, Barrier& barrier) {
