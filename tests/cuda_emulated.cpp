@@ -34,22 +34,22 @@ constexpr Boundary boundaries[] = {Boundary::counted, Boundary::extra, Boundary:
 TEST_CASE("flat, one level and two levels select what the contract says, on any data") {
   for (Data data : {Data::random, Data::ties, Data::zeros, Data::nan_scales, Data::one_bin,
                     Data::infinite_scales}) {
-    passes({7, 1001, 64, {}, {}, 257, data});
-    passes({6, 1001, 64, {128}, {3}, 257, data});
-    passes({5, 1001, 32, {16}, {20}, 257, data});
-    passes({5, 1501, 32, {128, 16}, {5, 20}, 290, data});
+    passes({5, 1001, 64, {}, {}, 257, data});
+    passes({3, 1001, 64, {128}, {3}, 257, data});
+    passes({2, 1001, 32, {16}, {20}, 257, data});
+    passes({1, 1501, 32, {128, 16}, {5, 20}, 290, data});
   }
 }
 
 TEST_CASE("every block size, boundary option, anchor and packing") {
   for (Boundary b : boundaries)
     for (int size : {128, 64, 32, 16}) {
-      passes({9, 1203, 64, {size}, {640 / size}, 500, Data::random, b, 77});
-      passes({6, 1203, 32, {size}, {640 / size}, 500, Data::random, b, 77, 40});
-      passes({14, 1203, 64, {size}, {256 / size}, 200, Data::random, b, 0, -1, true});
+      passes({5, 1003, 64, {size}, {640 / size}, 500, Data::random, b, 77});
+      passes({3, 1003, 32, {size}, {640 / size}, 500, Data::random, b, 77, 40});
+      passes({6, 1203, 64, {size}, {256 / size}, 200, Data::random, b, 0, -1, true});
     }
   for (Boundary b : boundaries)
-    passes({9, 1805, 64, {128, 16}, {6, 30}, 300, Data::random, b, 5, 3});
+    passes({5, 1805, 64, {128, 16}, {6, 30}, 300, Data::random, b, 5, 3});
 }
 
 TEST_CASE("small calls, and queries that see less than they may keep") {

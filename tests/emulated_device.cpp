@@ -141,6 +141,8 @@ TEST_CASE("what would hang is an error that names what is waited for") {
 }
 
 TEST_CASE("misuses are errors") {
+  if (emulation::order::watched)
+    SKIP("an abandoned kernel is not ordered before the next one");
   CHECK_THROWS_MATCHES(run(32,
                            [] {
                              if (thread() % 2)
