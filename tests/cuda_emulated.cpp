@@ -92,6 +92,13 @@ TEST_CASE("many orders of threads, copies and products") {
   }
 }
 
+TEST_CASE("one multiprocessor: a CTA goes round its rings many times") {
+  emulation::settings().processors = 1;
+  passes({9, 1501, 32, {}, {}, 200});
+  passes({9, 1501, 32, {64}, {8}, 400});
+  emulation::settings().processors = 3;
+}
+
 TEST_CASE("all CTAs of a grid at a time") {
   skip_where_watched();
   emulation::settings().all_at_once = true;
