@@ -59,17 +59,10 @@ inline std::vector<Case> adversarial_cases() {
                    .first = 21,
                    .anchor = 10});
     all.push_back({.M = 2, .N = 400, .levels = {{128, 1}}, .topk = 60, .boundary = b});
-    all.push_back({.M = 4,
-                   .N = 250,
-                   .levels = {{64, 2}, {8, 7}},
-                   .topk = 40,
-                   .boundary = b,
-                   .packed = true});
-    all.push_back({.M = 21,
-                   .N = 5000,
-                   .levels = {{512, 5}, {64, 20}, {8, 96}},
-                   .topk = 701,
-                   .boundary = b});
+    all.push_back(
+        {.M = 4, .N = 250, .levels = {{64, 2}, {8, 7}}, .topk = 40, .boundary = b, .packed = true});
+    all.push_back(
+        {.M = 21, .N = 5000, .levels = {{512, 5}, {64, 20}, {8, 96}}, .topk = 701, .boundary = b});
   }
   return all;
 }

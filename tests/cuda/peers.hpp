@@ -41,6 +41,11 @@ inline void concentrated_bins(const Scale& scale) {
               {.M = 5, .N = 20001, .levels = {{128, 64}}, .topk = 2048, .data = Data::one_bin});
     peer_call(scale, {.M = 2, .N = 900, .topk = 300, .data = Data::one_bin});
   });
+  item("winners behind more equals than any buffer holds", [&] {
+    peer_rows(scale, "16384 equals first", 20000, {1, 1807, 1808, 2048, 4096}, [](auto p) {
+      return p < 16384 ? 1.0f : p % 2 != 0 ? 2.0f : 0.5f;
+    });
+  });
   item("16384/16385 scores in one bin", [&] {
     for (std::int64_t n : {16384, 16385}) {
       peer_rows(scale, "all in one bin", n, {2048, 8192, 16383},
@@ -69,6 +74,19 @@ inline void plateaus(const Scale& scale) {
       peer_rows(scale, "+-0", n, {300, n / 10 + 1, n / 2}, [](auto p) {
         return p % 10 == 9 ? 1.0f + float(p) : p % 3 != 0 ? 0.0f : -0.0f;
       });
+    std::vector<std::int32_t>
+        lowest; // said without the library's order: 100 and the first 50 zeros
+    for (std::int32_t p = 0; p < 1000; ++p)
+      if (p % 10 == 9 || p - p / 10 < 50)
+        lowest.push_back(p);
+    ScoreRows const table(1, 1000, 0, 0, [](std::int64_t, std::int64_t p) {
+      return p % 10 == 9 ? 1.0f : p % 3 != 0 ? 0.0f : -0.0f;
+    });
+    Device<float> const scores(table.scores);
+    Outputs const out(1, 150);
+    cuda::topk(nullptr, {scores.data, 1000, nullptr, 1000, 150, out.view()}, 1);
+    synchronize("topk");
+    expect(out.host().indices == lowest, "the 50 lowest zeros");
     // A third of the keys has scores of either sign: the k-th best is one of the zeros.
     for (Case c : std::vector<Case>{{.M = 4, .N = 600, .topk = 300},
                                     {.M = 13, .N = 9001, .topk = 2999},

@@ -83,10 +83,11 @@ inline void sweep(int k, int step, std::int32_t first, std::int32_t anchor) {
 inline void regimes(const Scale& scale) {
   int const k = scale.topk;
   sweep(k, scale.large ? 1 : k / 4, 0, -1);
-  sweep(k / 2 + 1, scale.large ? 1 : k / 4, 21, scale.large ? 10 : 5);
+  sweep(k / 32 * 16, scale.large ? 1 : k / 8, 21, 10); // k keys in one block more than k / B
+  sweep(k / 2 + 1, scale.large ? 3 : k / 4, 0, -1);
   if (scale.large) {
-    sweep(2048, 97, 0, -1);
-    sweep(2047, 97, 300, 0);
+    sweep(2047, 97, 0, -1);
+    sweep(2048, 97, 300, 0);
   }
   for (int size : {128, 16}) // every number of blocks around m
     item("visible blocks around m, B=" + std::to_string(size), [&] {

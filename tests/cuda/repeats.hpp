@@ -39,7 +39,7 @@ inline void repeats(const Scale& scale) {
   std::string const times = std::to_string(scale.repeats) + " repeats: ";
   int const k = scale.topk;
   for (Data data : {Data::ties, Data::random}) {
-    std::int64_t const M = std::min<std::int64_t>(scale.M, 33), N = scale.N * 2;
+    std::int64_t const M = std::min<std::int64_t>(scale.M, 130), N = scale.N * 2;
     std::vector<Case> const cases = {
         {.M = M, .N = N, .topk = k, .data = data},
         {.M = M, .N = N, .levels = {{128, k / 128 + 4}}, .topk = k, .data = data},

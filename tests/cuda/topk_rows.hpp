@@ -83,7 +83,7 @@ inline void check_topk(const std::string& what, const ScoreRows& table,
   }
 }
 
-/// A float that is `steps` representable numbers above 1: up to 2^12 share their leading 20 bits.
+/// A float that is `steps` representable numbers above 1: up to 2^13 share their leading 19 bits.
 inline float just_above_one(std::uint64_t steps) {
   return std::bit_cast<float>(0x3f800000u + std::uint32_t(steps));
 }
