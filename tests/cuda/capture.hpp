@@ -14,7 +14,7 @@ inline void expect_same(const std::string& what, const Result& a, const Result& 
     expect(same_row(a, t, b, t), what + ": query " + std::to_string(t));
 }
 
-/// A plan's call.
+/// A plan's call, with and without scores in one graph.
 inline void capture_call(const Case& c) {
   Problem const p(c, 51);
   Problem shorter = p;
@@ -26,15 +26,21 @@ inline void capture_call(const Case& c) {
   check_contract(c, p, in, expected);
 
   in.ks.fill(0), in.ke.fill(0);
-  Outputs out(c.M, c.topk);
+  Outputs out(c.M, c.topk), short_of_scores(c.M, c.topk);
   Stream const stream;
-  Graph const graph(stream, [&](cudaStream_t s) { indexer(s, in, out.view()); });
+  Graph const graph(stream, [&](cudaStream_t s) {
+    indexer(s, in, out.view());
+    indexer(s, in, short_of_scores.view(false));
+  });
   auto const replay = [&] {
-    out.fill(0x5a), indexer.workspace().fill(0xff);
+    out.fill(0x5a), short_of_scores.fill(0x5a), indexer.workspace().fill(0xff);
     synchronize("fill");
     graph.replay();
     synchronize("replay");
-    return out.host();
+    Result const r = out.host(), indices = short_of_scores.host();
+    expect(indices.indices == r.indices && indices.counts == r.counts,
+           c.text() + ": replayed without scores");
+    return r;
   };
   Result const empty = replay();
   std::vector<float> const none(std::size_t(c.topk), minus_infinity);

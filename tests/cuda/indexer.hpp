@@ -13,7 +13,6 @@ struct Result {
   std::int64_t topk = 0;
   std::vector<std::int32_t> indices, counts;
   std::vector<float> scores;
-  bool intact = true; ///< nothing was written behind the outputs
 
   std::size_t at(std::int64_t t) const { return std::size_t(t * topk); }
 };
@@ -35,12 +34,13 @@ struct Outputs {
   Outputs(std::int64_t rows, std::int64_t k)
       : topk(k), indices(std::size_t(rows * k)), counts(std::size_t(rows)),
         scores(std::size_t(rows * k)) {}
-  Selection view() const { return {indices.data, scores.data, counts.data}; }
-  void fill(int byte) { indices.fill(byte), counts.fill(byte), scores.fill(byte); }
-  Result host() const {
-    return {topk, indices.host(), counts.host(), scores.host(),
-            indices.intact() && counts.intact() && scores.intact()};
+  Selection view(bool with_scores = true) const {
+    return {indices.data, with_scores ? scores.data : nullptr, counts.data};
   }
+  void fill(int byte) { indices.fill(byte), counts.fill(byte), scores.fill(byte); }
+  Result host() const { return {topk, indices.host(), counts.host(), scores.host()}; }
+  /// Whether nothing was written behind the end.
+  bool intact() const { return indices.intact() && counts.intact() && scores.intact(); }
 };
 
 class Indexer {
@@ -75,7 +75,7 @@ public:
       make<Levels<dynamic, dynamic>>(shape, budgets, options);
     else
       make<Levels<dynamic, dynamic, dynamic>>(shape, budgets, options);
-    topk_ = c.topk;
+    topk_ = c.topk, text_ = c.text();
     workspace_ = Device<std::uint8_t>(bytes_);
   }
 
@@ -84,13 +84,18 @@ public:
                   const QueryRows& rows = {}) const {
     call_(stream, in, out, {workspace_.data, workspace_.size}, rows);
   }
-  /// Makes a call and waits for it. Rows that it leaves alone hold bytes 0xa5.
+  /// Makes a call and waits for it. Rows that it leaves alone hold bytes 0xa5. The same call
+  /// without scores must agree, and nothing may be written behind outputs and workspace.
   Result select(const Inputs& in, const QueryRows& rows = {}) const {
-    Outputs const out(in.M, topk_);
+    Outputs const out(in.M, topk_), short_of_scores(in.M, topk_);
     (*this)(nullptr, in, out.view(), rows);
+    (*this)(nullptr, in, short_of_scores.view(false), rows);
     synchronize("plan");
     Result r = out.host();
-    r.intact = r.intact && workspace_.intact();
+    expect(short_of_scores.indices.host() == r.indices && short_of_scores.counts.host() == r.counts,
+           text_ + ": the same indices and counts without scores");
+    expect(out.intact() && short_of_scores.intact() && workspace_.intact(),
+           text_ + ": nothing is written behind outputs and workspace");
     return r;
   }
   Device<std::uint8_t>& workspace() { return workspace_; }
@@ -103,6 +108,7 @@ private:
   std::size_t bytes_ = 0;
   Device<std::uint8_t> workspace_;
   std::int64_t topk_ = 0;
+  std::string text_;
 
   template <class LevelsT>
   void make(const Shape<>& shape, const Budgets& budgets, const Options& options) {

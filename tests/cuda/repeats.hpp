@@ -9,10 +9,12 @@
 
 namespace suite {
 
-/// @param call  call(stream) enqueues it, with its outputs to `out`
+/// Repeats a call and returns what it gave first.
+/// @param with_scores  whether it writes scores; else their bytes stay as they are
+/// @param call         call(stream) enqueues it, with its outputs to `out`
 template <class Call>
-void repeat(const std::string& what, int times, Outputs& out, Device<std::uint8_t>& workspace,
-            const Call& call) {
+Result repeat(const std::string& what, int times, Outputs& out, bool with_scores,
+              Device<std::uint8_t>& workspace, const Call& call) {
   Stream const stream;
   call(stream.stream);
   synchronize("call");
@@ -20,7 +22,9 @@ void repeat(const std::string& what, int times, Outputs& out, Device<std::uint8_
   Graph const graph(stream, call);
   std::int64_t const rows = std::int64_t(first.counts.size());
   for (int i = 0; i < times; ++i) {
-    workspace.fill(i * 37 & 0xff), out.fill(i * 73 & 0xff);
+    workspace.fill(i * 37 & 0xff), out.indices.fill(i * 73 & 0xff), out.counts.fill(i & 0xff);
+    if (with_scores)
+      out.scores.fill(i * 59 & 0xff);
     synchronize("fill");
     if (i % 2 != 0)
       graph.replay();
@@ -28,11 +32,12 @@ void repeat(const std::string& what, int times, Outputs& out, Device<std::uint8_
       call(stream.stream);
     synchronize("repeat");
     Result const again = out.host();
-    bool same = again.intact;
+    bool same = out.intact();
     for (std::int64_t t = 0; t < rows; ++t)
       same = same && same_row(again, t, first, t);
     expect(same, what + ": repeat " + std::to_string(i));
   }
+  return first;
 }
 
 inline void repeats(const Scale& scale) {
@@ -49,15 +54,20 @@ inline void repeats(const Scale& scale) {
          .topk = k,
          .data = data}};
     for (const Case& c : cases)
-      item(times + c.text(), [&] {
-        Problem const p(c, 41);
-        Inputs const in(p, c.levels);
-        Indexer indexer(c);
-        Outputs out(c.M, k);
-        repeat(c.text(), scale.repeats, out, indexer.workspace(),
-               [&](cudaStream_t stream) { indexer(stream, in, out.view()); });
-        check_contract(c, p, in, out.host());
-      });
+      for (bool with_scores : {true, false})
+        item(times + c.text() + (with_scores ? "" : ", without scores"), [&] {
+          Problem const p(c, 41);
+          Inputs const in(p, c.levels);
+          Indexer indexer(c);
+          Outputs out(c.M, k);
+          Result const first =
+              repeat(c.text(), scale.repeats, out, with_scores, indexer.workspace(),
+                     [&](cudaStream_t stream) { indexer(stream, in, out.view(with_scores)); });
+          Result const right = indexer.select(in);
+          check_contract(c, p, in, right);
+          expect(first.indices == right.indices && first.counts == right.counts,
+                 c.text() + ": the first of the repeats");
+        });
   }
   for (bool ties : {true, false})
     for (std::int64_t rows : {2, 40}) {
@@ -72,7 +82,7 @@ inline void repeats(const Scale& scale) {
         Device<float> const scores(table.scores);
         Device<std::uint8_t> none(1);
         Outputs out(rows, k);
-        repeat(what, scale.repeats, out, none, [&](cudaStream_t stream) {
+        repeat(what, scale.repeats, out, true, none, [&](cudaStream_t stream) {
           cuda::topk(stream, {scores.data, n, nullptr, n, k, out.view()}, rows);
         });
         check_topk(what, table, {k});

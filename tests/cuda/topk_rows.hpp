@@ -72,7 +72,7 @@ inline void check_topk(const std::string& what, const ScoreRows& table,
                table.rows);
     synchronize("topk");
     results.push_back(out.host());
-    expect(results.back().intact, what + ": nothing is written behind the outputs");
+    expect(out.intact(), what + ": nothing is written behind the outputs");
     cover("top-k, k", k);
   }
   for (std::int64_t i = 0; i < table.rows; ++i) {
