@@ -162,7 +162,7 @@ inline void batch(const Scale& scale) {
   int const k = scale.topk;
   std::vector<Case> const cases = {
       {.M = scale.M, .N = scale.N, .topk = k},
-      {.M = scale.M, .N = scale.N, .levels = {{128, k / 128 + 3}}, .topk = k, .packed = true},
+      {.M = scale.M, .N = scale.N, .levels = {{64, k / 64 + 2}}, .topk = k, .packed = true},
       {.M = scale.M,
        .N = scale.N,
        .H = 32,

@@ -194,6 +194,8 @@ inline void lengths(const Scale& scale) {
       for (auto& s : p.ks)                               // the grid of all is the buffer's
         p.anchor.push_back(s < 0 ? s : 0);
       run(c, p);
+      std::vector<std::int32_t> const counts = {101, 101, 20, 0, 0, 0, 101, 0};
+      expect(Indexer(c).select(Inputs(p, levels)).counts == counts, c.text() + ": clamped counts");
     }
   });
   item("the identity while kv <= k, with no score computed", [&] {
