@@ -162,11 +162,11 @@ inline void batch(const Scale& scale) {
   int const k = scale.topk;
   std::vector<Case> const cases = {
       {.M = scale.M, .N = scale.N, .topk = k},
-      {.M = scale.M, .N = scale.N, .levels = {{64, k / 64 + 2}}, .topk = k, .packed = true},
+      {.M = scale.M, .N = scale.N, .levels = {{16, k / 16 + 3}}, .topk = k, .packed = true},
       {.M = scale.M,
        .N = scale.N,
        .H = 32,
-       .levels = {{16, k / 16 + 3}},
+       .levels = {{64, k / 64 + 2}},
        .topk = k,
        .data = Data::ties,
        .boundary = Boundary::extra,

@@ -54,9 +54,9 @@ inline void check_regimes(const Case& c, const Problem& p) {
   }
 }
 
-/// A call with a query for every visible length k - 1, k, .. 2k, or a part of them.
+/// A call with a query for each visible length k - 1, k, k + step, .. 2k.
 inline void sweep(int k, int step, std::int32_t first, std::int32_t anchor) {
-  std::int64_t const M = (k + 1) / step + 1;
+  std::int64_t const M = (k - 1) / step + 3;
   for (const auto& levels : sweep_paths(k)) {
     Case c{.M = M,
            .N = 2 * k + first + 9,
@@ -66,12 +66,14 @@ inline void sweep(int k, int step, std::int32_t first, std::int32_t anchor) {
            .anchor = anchor};
     c.data = k % 2 != 0 ? Data::ties : Data::random;
     c.base = first != 0 ? IndexBase::absolute : IndexBase::relative;
-    item("visible = k-1 .. 2k by " + std::to_string(step) + " (" + c.text() + ")", [&] {
+    item("visible = k-1, k .. 2k by " + std::to_string(step) + " (" + c.text() + ")", [&] {
       for (Boundary b : all_boundaries) {
         c.boundary = b;
         Problem p(c, unsigned(k));
         for (std::int64_t t = 0; t < M; ++t)
-          p.ke[std::size_t(t)] = std::int32_t(first + (t == M - 1 ? 2 * k : k - 1 + t * step));
+          p.ke[std::size_t(t)] = std::int32_t(first + (t == 0       ? k - 1
+                                                       : t == M - 1 ? 2 * k
+                                                                    : k + (t - 1) * step));
         check_regimes(c, p);
         if (levels.empty())
           break; // no blocks, no boundary
