@@ -14,11 +14,33 @@
 
 namespace {
 
+using suite::Case, suite::Data, hisa::Boundary, hisa::IndexBase;
+
+Case call(std::int64_t M, std::int64_t N, int H, const std::vector<int>& sizes,
+          const std::vector<int>& keep, int topk, Data data = Data::random,
+          Boundary boundary = Boundary::counted, std::int32_t first = 0, std::int32_t anchor = -1,
+          bool packed = false) {
+  Case c{.M = M, .N = N, .H = H, .topk = topk};
+  for (std::size_t l = 0; l < sizes.size(); ++l)
+    c.levels.push_back({sizes[l], keep[l]});
+  c.data = data, c.boundary = boundary, c.first = first, c.anchor = anchor, c.packed = packed;
+  return c;
+}
+
 void passes(const Case& c, unsigned seed = 1) {
   INFO(c.text());
-  int const before = failures;
-  dispatch(c, seed);
-  CHECK(failures == before);
+  long const before = suite::tally.failures;
+  suite::run(c, seed);
+  CHECK(suite::tally.failures == before);
+}
+
+/// A section of the suite.
+template <class Section>
+void passes_section(const Section& section) {
+  long const before = suite::tally.failures, checks = suite::tally.checks;
+  section();
+  CHECK(suite::tally.failures == before);
+  CHECK(suite::tally.checks > checks);
 }
 
 /// The thread sanitizer takes the shared memories of CTAs that run together for one.
@@ -34,50 +56,41 @@ constexpr Boundary boundaries[] = {Boundary::counted, Boundary::extra, Boundary:
 TEST_CASE("flat, one level and two levels select what the contract says, on any data") {
   for (Data data : {Data::random, Data::ties, Data::zeros, Data::nan_scales, Data::one_bin,
                     Data::infinite_scales}) {
-    passes({5, 1001, 64, {}, {}, 257, data});
-    passes({3, 1001, 64, {128}, {3}, 257, data});
-    passes({2, 1001, 32, {16}, {20}, 257, data});
-    passes({1, 1501, 32, {128, 16}, {5, 20}, 290, data});
+    passes(call(5, 1001, 64, {}, {}, 257, data));
+    passes(call(3, 1001, 64, {128}, {3}, 257, data));
+    passes(call(2, 1001, 32, {16}, {20}, 257, data));
+    passes(call(1, 1501, 32, {128, 16}, {5, 20}, 290, data));
   }
 }
 
 TEST_CASE("every block size, boundary option, anchor and packing") {
   for (Boundary b : boundaries)
     for (int size : {128, 64, 32, 16}) {
-      passes({5, 1003, 64, {size}, {640 / size}, 500, Data::random, b, 77});
-      passes({3, 1003, 32, {size}, {640 / size}, 500, Data::random, b, 77, 40});
-      passes({6, 1203, 64, {size}, {256 / size}, 200, Data::random, b, 0, -1, true});
+      passes(call(5, 1003, 64, {size}, {640 / size}, 500, Data::random, b, 77));
+      passes(call(3, 1003, 32, {size}, {640 / size}, 500, Data::random, b, 77, 40));
+      passes(call(6, 1203, 64, {size}, {256 / size}, 200, Data::random, b, 0, -1, true));
     }
   for (Boundary b : boundaries)
-    passes({5, 1805, 64, {128, 16}, {6, 30}, 300, Data::random, b, 5, 3});
+    passes(call(5, 1805, 64, {128, 16}, {6, 30}, 300, Data::random, b, 5, 3));
 }
 
 TEST_CASE("small calls, and queries that see less than they may keep") {
-  passes({1, 1, 64, {128}, {1}, 128});
-  passes({1, 200, 64, {128}, {1}, 100});
-  passes({5, 300, 64, {128}, {2}, 256});
-  passes({8, 200, 64, {64}, {2}, 128, Data::random, Boundary::none, 70, 1});
-  passes({50, 50, 64, {64}, {1}, 32});
-  passes({5, 5, 64, {}, {}, 2048});
-  passes({30, 70, 64, {128}, {64}, 2048});
+  passes(call(1, 1, 64, {128}, {1}, 128));
+  passes(call(1, 200, 64, {128}, {1}, 100));
+  passes(call(5, 300, 64, {128}, {2}, 256));
+  passes(call(8, 200, 64, {64}, {2}, 128, Data::random, Boundary::none, 70, 1));
+  passes(call(50, 50, 64, {64}, {1}, 32));
+  passes(call(5, 5, 64, {}, {}, 2048));
+  passes(call(30, 70, 64, {128}, {64}, 2048));
   // Between k and 2k candidates, indices from the buffer's start.
-  passes({5,
-          1700,
-          64,
-          {128},
-          {8},
-          1000,
-          Data::random,
-          Boundary::counted,
-          0,
-          -1,
-          false,
-          IndexBase::absolute});
+  Case c = call(5, 1700, 64, {128}, {8}, 1000);
+  c.base = IndexBase::absolute;
+  passes(c);
 }
 
 TEST_CASE("a small workspace: several passes over the queries") {
   for (std::vector<int> sizes : {std::vector<int>{}, std::vector<int>{128}}) {
-    Case c{13, 901, 64, sizes, std::vector<int>(sizes.size(), 4), 300};
+    Case c = call(13, 901, 64, sizes, std::vector<int>(sizes.size(), 4), 300);
     c.limit = 1;
     passes(c);
   }
@@ -87,81 +100,61 @@ TEST_CASE("many orders of threads, copies and products") {
   for (unsigned seed = 1; seed <= 12; ++seed) {
     INFO("seed " << seed);
     emulation::reseed(seed);
-    passes({5, 1501, 64, {}, {}, 64}, seed);
-    passes({5, 1501, 32, {128, 16}, {5, 20}, 290}, seed);
+    passes(call(5, 1501, 64, {}, {}, 64), seed);
+    passes(call(5, 1501, 32, {128, 16}, {5, 20}, 290), seed);
   }
 }
 
 TEST_CASE("one multiprocessor: a CTA goes round its rings many times") {
   emulation::settings().processors = 1;
-  passes({9, 1501, 32, {}, {}, 200});
-  passes({9, 1501, 32, {64}, {8}, 400});
+  passes(call(9, 1501, 32, {}, {}, 200));
+  passes(call(9, 1501, 32, {64}, {8}, 400));
   emulation::settings().processors = 3;
 }
 
 TEST_CASE("all CTAs of a grid at a time") {
   skip_where_watched();
   emulation::settings().all_at_once = true;
-  passes({9, 1203, 64, {64}, {8}, 400});
+  passes(call(9, 1203, 64, {64}, {8}, 400));
   emulation::settings().all_at_once = false;
 }
 
-TEST_CASE("a part of a call's queries; a captured call, replayed") {
-  Case const c{11, 901, 64, {128}, {4}, 300};
-  Problem const p(c, 5);
-  PooledLevel const level(c, p, 128);
-  Device<e4m3fn> const q(p.q), k(p.k);
-  Device<float> const w(p.w), scale(p.scale);
-  Device<std::int32_t> const ks(p.ks), ke(p.ke);
-  auto const plan = cuda::make_plan<Levels<128>>(
-      Shape<>{.max_queries = c.M, .max_keys = c.N, .heads = c.H, .head_dim = 128},
-      {.keep = {4}, .topk = c.topk});
-  Device<std::uint8_t> const workspace(plan.workspace_bytes());
-  auto const select = [&](cudaStream_t stream, const Device<std::int32_t>& out, QueryRows rows) {
-    plan(stream, {q.data, w.data, c.M, c.H, 128}, {k.data, scale.data, c.N, 128, 0}, level.device(),
-         {ks.data, ke.data}, {out.data}, {workspace.data, workspace.size}, rows);
-  };
-  std::size_t const topk = std::size_t(c.topk);
-  Device<std::int32_t> const all(std::size_t(c.M) * topk), part(all.size), replayed(all.size);
-  std::vector<std::int32_t> expected = part.host(), untouched = expected;
-  select(nullptr, all, {});
-  auto const whole = all.host();
-
-  std::copy(whole.begin() + 3 * c.topk, whole.begin() + 10 * c.topk, expected.begin() + 3 * c.topk);
-  select(nullptr, part, {3, 10});
-  CHECK(part.host() == expected);
-
-  cudaStream_t stream;
-  cudaGraph_t graph;
-  cudaGraphExec_t exec;
-  cudaStreamCreate(&stream);
-  cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
-  select(stream, replayed, {});
-  cudaStreamEndCapture(stream, &graph);
-  cudaGraphInstantiate(&exec, graph, 0);
-  CHECK(replayed.host() == untouched);
-  cudaGraphLaunch(exec, stream);
-  CHECK(replayed.host() == whole);
-  cudaGraphExecDestroy(exec), cudaGraphDestroy(graph), cudaStreamDestroy(stream);
-}
-
-TEST_CASE("pooling at once and in steps") {
-  int const before = failures;
-  pooling();
-  CHECK(failures == before);
+TEST_CASE("the sections of the suite, tiny") {
+  suite::Scale const tiny = suite::tiny();
+  SECTION("refusals") {
+    passes_section([] { suite::refusals(); });
+  }
+  SECTION("pooling") {
+    passes_section([&] { suite::pooling(tiny); });
+  }
+  SECTION("batch") {
+    passes_section([&] { suite::batch(tiny); });
+  }
+  SECTION("regimes") {
+    passes_section([&] { suite::regimes(tiny); });
+  }
+  SECTION("repeats") {
+    passes_section([&] { suite::repeats(tiny); });
+  }
+  SECTION("capture") {
+    passes_section([&] { suite::capture(tiny); });
+  }
+  SECTION("peers") {
+    passes_section([&] { suite::peers(tiny); });
+  }
 }
 
 TEST_CASE("top-k alone, for k beyond every buffer too") {
-  int const before = failures;
-  topk_alone(8192);
-  CHECK(failures == before);
+  suite::Scale scale = suite::tiny();
+  scale.row = 8192;
+  passes_section([&] { suite::topk(scale); });
 }
 
 TEST_CASE("top-k alone by clusters") {
   skip_where_watched();
   emulation::settings().processors = 64; // so that a row has several CTAs
-  int const before = failures;
-  topk_alone(100001);
-  CHECK(failures == before);
+  suite::Scale scale = suite::tiny();
+  scale.row = 100001;
+  passes_section([&] { suite::topk(scale); });
   emulation::settings().processors = 3;
 }

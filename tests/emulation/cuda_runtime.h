@@ -35,7 +35,7 @@ cudaError_t cudaDeviceSynchronize();
 using cudaStream_t = struct CUstream*;
 using cudaGraph_t = struct CUgraph*;
 using cudaGraphExec_t = struct CUgraphExec*;
-enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal };
 cudaError_t cudaStreamCreate(cudaStream_t* stream);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
