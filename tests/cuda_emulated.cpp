@@ -49,6 +49,13 @@ void skip_where_watched() {
     SKIP("not under the thread sanitizer");
 }
 
+/// The address sanitizer makes the emulation ten times slower.
+void skip_where_slow() {
+#if defined(__SANITIZE_ADDRESS__)
+  SKIP("not under the address sanitizer: it would take minutes");
+#endif
+}
+
 constexpr Boundary boundaries[] = {Boundary::counted, Boundary::extra, Boundary::none};
 
 } // namespace
@@ -120,6 +127,7 @@ TEST_CASE("all CTAs of a grid at a time") {
 }
 
 TEST_CASE("the sections of the suite, tiny") {
+  skip_where_slow();
   suite::Scale const tiny = suite::tiny();
   SECTION("refusals") {
     passes_section([] { suite::refusals(); });
@@ -152,6 +160,7 @@ TEST_CASE("top-k alone, for k beyond every buffer too") {
 
 TEST_CASE("top-k alone by clusters") {
   skip_where_watched();
+  skip_where_slow();
   emulation::settings().processors = 64; // so that a row has several CTAs
   suite::Scale scale = suite::tiny();
   scale.row = 100001;
