@@ -32,6 +32,26 @@ __device__ void lower_registers() {
 #endif
 }
 
+/// The same value, which the compiler keeps in a register instead of computing it again where it is
+/// used. All lanes of the warp call it.
+__device__ inline int kept(int value) {
+  return __shfl_sync(0xffffffffu, value, static_cast<int>(threadIdx.x) % 32);
+}
+
+/// A value that is the same in all lanes of a warp, which the compiler then knows too. All call it.
+template <class T>
+__device__ T uniform(T value) {
+  return __shfl_sync(0xffffffffu, value, 0);
+}
+
+/// Stores to global memory if the condition holds, without a branch.
+__device__ inline void store_if(bool condition, float* to, float value) {
+  asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %0, 0;\n\t@p st.global.f32 [%1], %2;\n\t}" ::"r"(
+                   static_cast<unsigned>(condition)),
+               "l"(to), "f"(value)
+               : "memory");
+}
+
 /// What every group of CUDA threads shares.
 struct WarpOperations {
   static constexpr int wave = 32;

@@ -20,20 +20,32 @@ struct KeyFragment {
   __device__ void load(const std::uint8_t* tile) {
     int const lane = static_cast<int>(threadIdx.x) % 32;
     int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane % 16;
+    std::uint32_t const first = shared_address(tile) + swizzled(row, lane / 16);
 #pragma unroll
-    for (int step = 0; step < 4; ++step)
+    for (std::uint32_t step = 0; step < 4; ++step)
       asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                    : "=r"(values[step][0]), "=r"(values[step][1]), "=r"(values[step][2]),
                      "=r"(values[step][3])
-                   : "r"(shared_address(tile + swizzled(row, 2 * step + lane / 16))));
+                   : "r"(first ^ (step << 5))); // the tile is a multiple of 1024
   }
 };
 
-/// Describes a swizzled tile of 128-byte rows to the tensor core: the operand B.
-__device__ inline std::uint64_t tile_descriptor(const void* tile) {
-  std::uint64_t const address = (shared_address(tile) & 0x3ffff) >> 4;
-  constexpr std::uint64_t leading = 1, between_8_rows = 1024 >> 4, swizzle_128 = 1;
-  return address | leading << 16 | between_8_rows << 32 | swizzle_128 << 62;
+/// Where a swizzled tile lies, as the lower word of its descriptor, and the same in all lanes as far
+/// as the compiler knows: it has registers of their own for such values.
+__device__ inline std::uint32_t uniform_address(const void* tile) {
+  constexpr std::uint32_t leading = 1;
+  return __shfl_sync(0xffffffffu, shared_address(tile) >> 4 | leading << 16, 0);
+}
+
+/// Describes a swizzled tile of 128-byte rows, from a step of 32 dimensions on, to the tensor core:
+/// the operand B.
+__device__ inline std::uint64_t tile_descriptor(std::uint32_t tile, int step) {
+  constexpr std::uint32_t between_8_rows = 1024 >> 4, swizzle_128 = 1u << 30;
+  std::uint64_t descriptor;
+  asm("mov.b64 %0, {%1, %2};"
+      : "=l"(descriptor)
+      : "r"(tile + static_cast<std::uint32_t>(2 * step)), "n"(between_8_rows | swizzle_128));
+  return descriptor;
 }
 
 /// Dot products of a tile: lane 4g + t of warp w holds those of keys 16w + g (values 4i, 4i + 1)
@@ -90,14 +102,14 @@ __device__ inline void multiply(DotProducts<32>& p, const std::uint32_t (&keys)[
                : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep));
 }
 
-/// Starts the products of a tile of keys with the heads of one query.
+/// Starts the products of a tile of keys with the heads of one query, a swizzled tile.
 template <int Heads>
 __device__ void start_products(DotProducts<Heads>& p, const KeyFragment& keys,
-                               std::uint64_t heads) {
+                               std::uint32_t heads) {
   begin_products();
 #pragma unroll
   for (int step = 0; step < 4; ++step)
-    multiply(p, keys.values[step], heads + std::uint64_t(2 * step), step > 0);
+    multiply(p, keys.values[step], tile_descriptor(heads, step), step > 0);
   commit_products();
 }
 

@@ -19,15 +19,38 @@ struct ScorePolicy {
   static constexpr int producer_registers = 32, consumer_registers = 160;
 };
 
+/// Lane t of four sums the heads 8i + 2t and 8i + 2t + 1 (see DotProducts), so their weights lie
+/// together, at a distance from the next lane's that spreads them over the banks.
+template <int Heads>
+inline constexpr int weights_pitch = Heads / 4 + 4;
+template <int Heads>
+__device__ constexpr int weight_slot(int head) {
+  return head % 8 / 2 * weights_pitch<Heads> + head / 8 * 2 + head % 2;
+}
+/// The consumers scale dot products down, and the weights are scaled up.
+inline constexpr float relu_down = 0x1p-25f, relu_up = 0x1p+25f;
+
+/// Where a query's scores go.
+struct alignas(16) ScoreTarget {
+  float* scores;
+  std::int32_t limit; ///< candidates, 0: the query needs no scores
+};
+
+/// A query of an item.
+template <int Heads>
+struct QueryItem {
+  alignas(16) float weights[4 * weights_pitch<Heads>]; ///< see weight_slot
+  ScoreTarget target;
+};
+
 /// The queries of an item.
 template <int Heads>
 struct alignas(1024) ItemBuffer {                  // so that each query starts a swizzle period
   std::uint8_t values[group_queries][Heads * 128]; ///< swizzled rows, one per head
-  float weights[group_queries][Heads];
+  QueryItem<Heads> queries[group_queries];
 };
 struct ItemHeader {
   int tiles;
-  std::int32_t limit[group_queries]; ///< candidates of each query, 0 for one that needs no scores
 };
 
 template <int Heads>
@@ -129,9 +152,11 @@ private:
     int const queries = static_cast<int>(
         min(std::int64_t(group_queries), task_.level.count - group_ * group_queries));
     for (int i = lane_; i < queries * Heads; i += 32)
-      copy_4(&item.weights[0][0] + i, task_.queries.weights + first * Heads + i);
+      item.queries[i / Heads].weights[weight_slot<Heads>(i % Heads)] =
+          relu_up * task_.queries.weights[first * Heads + i];
     if (lane_ < group_queries)
-      s_.headers[item_.buffer].limit[lane_] = limit_;
+      item.queries[lane_].target = {
+          task_.values + (group_ * group_queries + lane_) * task_.pitch, limit_};
     __syncwarp();
     if (lane_ == 0) {
       s_.headers[item_.buffer].tiles = end_ - first_;

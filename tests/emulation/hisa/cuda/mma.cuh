@@ -25,11 +25,6 @@ struct KeyFragment {
   }
 };
 
-/// As the machine's, the address is in units of 16 bytes.
-inline std::uint64_t tile_descriptor(const void* tile) {
-  return reinterpret_cast<std::uintptr_t>(emulation::lasting(tile)) / 16;
-}
-
 template <int Heads>
 struct DotProducts {
   float values[Heads / 2];
@@ -41,7 +36,7 @@ void wait_products() {
 }
 
 template <int Heads>
-void start_products(DotProducts<Heads>& p, const KeyFragment& keys, std::uint64_t heads) {
+void start_products(DotProducts<Heads>& p, const KeyFragment& keys, std::uint32_t heads) {
   emulation::start_products({keys.values, p.values}, Heads, heads);
 }
 
