@@ -1,33 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// The fp8 tensor core of sm_90a as one warpgroup uses it here: 64 keys from registers times the
-/// heads of one query from shared memory, D = 128.
+/// heads of one query from shared memory, D = 128. Only what is an instruction: tests/emulation has
+/// its likeness.
 #pragma once
 
-#include <hisa/cuda/ring.cuh>
+#include <hisa/cuda/barrier.cuh>
+#include <hisa/cuda/tile.cuh>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
-/// Keys of a tile: the rows of one warpgroup's product.
-inline constexpr int tile_keys = 64;
-
-/// A tile of 64 keys of 128 fp8 values, spread over the registers of a warpgroup: the operand A.
-struct KeyFragment {
-  std::uint32_t values[4][4]; ///< [step of 32 dimensions][register]
-
-  /// Loads the warp's 16 rows of a swizzled tile.
-  __device__ void load(const std::uint8_t* tile) {
-    int const lane = static_cast<int>(threadIdx.x) % 32;
-    int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane % 16;
+/// Loads the warp's 16 rows of a swizzled tile.
+__device__ inline void load_keys(KeyFragment& keys, const std::uint8_t* tile) {
+  int const lane = static_cast<int>(threadIdx.x) % 32;
+  int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane % 16;
 #pragma unroll
-    for (int step = 0; step < 4; ++step)
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(values[step][0]), "=r"(values[step][1]), "=r"(values[step][2]),
-                     "=r"(values[step][3])
-                   : "r"(shared_address(tile + swizzled(row, 2 * step + lane / 16))));
-  }
-};
+  for (int step = 0; step < 4; ++step)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(keys.values[step][0]), "=r"(keys.values[step][1]),
+                   "=r"(keys.values[step][2]), "=r"(keys.values[step][3])
+                 : "r"(shared_address(tile + swizzled(row, 2 * step + lane / 16))));
+}
 
 /// Describes a swizzled tile of 128-byte rows to the tensor core: the operand B.
 __device__ inline std::uint64_t tile_descriptor(const void* tile) {
@@ -35,13 +29,6 @@ __device__ inline std::uint64_t tile_descriptor(const void* tile) {
   constexpr std::uint64_t leading = 1, between_8_rows = 1024 >> 4, swizzle_128 = 1;
   return address | leading << 16 | between_8_rows << 32 | swizzle_128 << 62;
 }
-
-/// Dot products of a tile: lane 4g + t of warp w holds those of keys 16w + g (values 4i, 4i + 1)
-/// and 16w + g + 8 (values 4i + 2, 4i + 3) with heads 8i + 2t and 8i + 2t + 1.
-template <int Heads>
-struct DotProducts {
-  float values[Heads / 2];
-};
 
 /// Orders the registers of the warpgroup before its next products.
 __device__ inline void begin_products() {

@@ -3,8 +3,9 @@
 /// The producer of the scoring kernel (hisa/cuda/score.cuh), and the shared memory that it fills.
 #pragma once
 
-#include <hisa/cuda/mma.cuh>
 #include <hisa/cuda/pieces.cuh>
+#include <hisa/cuda/ring.cuh>
+#include <hisa/cuda/tile.cuh>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {

@@ -11,7 +11,8 @@
 ///      heads, while the products of the query before are weighted, summed over heads and stored.
 #pragma once
 
-#include <hisa/cuda/group.cuh>
+#include <hisa/cuda/machine.cuh>
+#include <hisa/cuda/mma.cuh>
 #include <hisa/cuda/producer.cuh>
 
 HISA_NAMESPACE_BEGIN
@@ -88,7 +89,7 @@ private:
   __device__ void score_tile() {
     tile_.wait_full(s_.tile_ring);
     KeyFragment keys;
-    keys.load(s_.keys[tile_.buffer]);
+    load_keys(keys, s_.keys[tile_.buffer]);
     std::uint32_t const mask = __shfl_sync(0xffffffffu, s_.masks[tile_.buffer], 0);
     Sums sums = {};
     score_wanted<group_queries, 0>(mask, keys, sums);
