@@ -96,9 +96,11 @@ void launch(void (*kernel)(Task), dim3 ctas, int threads, std::size_t bytes, cud
   check(cudaLaunchKernelEx(&config, kernel, task), name);
 }
 
-/// Describes rows of 128 fp8 values to the copy engine, to be fetched in boxes of `box_rows` rows.
-inline CUtensorMap row_map(const e4m3fn* values, std::int64_t rows, std::int64_t stride,
-                           int box_rows) {
+/// Describes a tensor to the copy engine: `count` rows of `width` elements, `stride` bytes apart, to
+/// be fetched in boxes of `box` rows and as wide.
+inline CUtensorMap tensor_map(CUtensorMapDataType type, const void* data, std::int64_t width,
+                              std::int64_t count, std::int64_t stride, int box_width,
+                              int box_count, CUtensorMapSwizzle swizzle) {
   static auto const encode = [] {
     void* function = nullptr;
     cudaDriverEntryPointQueryResult found;
@@ -108,16 +110,30 @@ inline CUtensorMap row_map(const e4m3fn* values, std::int64_t rows, std::int64_t
     return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
   }();
   CUtensorMap map;
-  cuuint64_t const extents[] = {128, static_cast<cuuint64_t>(rows)};
+  cuuint64_t const extents[] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(count)};
   cuuint64_t const strides[] = {static_cast<cuuint64_t>(stride)};
-  cuuint32_t const box[] = {128, static_cast<cuuint32_t>(box_rows)}, steps[] = {1, 1};
+  cuuint32_t const box[] = {static_cast<cuuint32_t>(box_width),
+                            static_cast<cuuint32_t>(box_count)};
+  cuuint32_t const steps[] = {1, 1};
   CUresult const result =
-      encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<e4m3fn*>(values), extents, strides,
-             box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+      encode(&map, type, count > 0 ? 2 : 1, const_cast<void*>(data), extents, strides, box, steps,
+             CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)
-    hisa::detail::fail<launch_error>("hisa::cuda: cuTensorMapEncodeTiled refused the rows");
+    hisa::detail::fail<launch_error>("hisa::cuda: cuTensorMapEncodeTiled refused a tensor");
   return map;
+}
+
+/// Rows of 128 fp8 values, in boxes of `box` rows.
+inline CUtensorMap row_map(const e4m3fn* values, std::int64_t rows, std::int64_t stride, int box) {
+  return tensor_map(CU_TENSOR_MAP_DATA_TYPE_UINT8, values, 128, rows, stride, 128, box,
+                    CU_TENSOR_MAP_SWIZZLE_128B);
+}
+
+/// Consecutive floats from an address that is a multiple of 16 on, in boxes of `box` floats.
+inline CUtensorMap line_map(const float* values, std::int64_t count, int box) {
+  return tensor_map(CU_TENSOR_MAP_DATA_TYPE_FLOAT32, values, count, 0, 0, box, 1,
+                    CU_TENSOR_MAP_SWIZZLE_NONE);
 }
 
 /// The rows of a level, in its buffer.
@@ -131,9 +147,12 @@ struct Rows {
 inline void set_rows(ScoreTask& task, const Queries<e4m3fn>& queries, const Rows& rows) {
   task.queries = queries;
   task.query_map = row_map(queries.values, queries.count * queries.heads, 128, queries.heads);
-  task.key_map = row_map(rows.values, rows.count, rows.stride, 1 << task.pieces.piece_log2);
-  task.scales = rows.scales;
-  task.last_row = static_cast<std::int32_t>(rows.count - 1);
+  int const piece = 1 << task.pieces.piece_log2;
+  task.key_map = row_map(rows.values, rows.count, rows.stride, piece);
+  task.scale_shift =
+      static_cast<std::int32_t>(reinterpret_cast<std::uintptr_t>(rows.scales) / 4 % 4);
+  task.scale_map =
+      line_map(rows.scales - task.scale_shift, rows.count + task.scale_shift, piece);
 }
 
 inline void launch_score(const ScoreTask& task, const Device& device, cudaStream_t stream) {

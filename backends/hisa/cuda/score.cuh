@@ -12,6 +12,7 @@
 #pragma once
 
 #include <hisa/cuda/group.cuh>
+#include <hisa/cuda/mma.cuh>
 #include <hisa/cuda/producer.cuh>
 
 HISA_NAMESPACE_BEGIN
@@ -19,12 +20,11 @@ namespace cuda {
 
 /// Role of the warpgroups.
 ///
-/// The products of a warpgroup, one for each query that wants one of its tiles, form one stream:
-///   1. while the tensor core works on a product, the query of the next is found, and if need be
-///      its tile;
-///   2. the next product starts when the one before is complete;
-///   3. meanwhile that one is weighted and summed over a lane's heads, and
-///   4. the sums of the one before it are added up over the lanes and stored.
+/// For each query that wants one of the warpgroup's tiles there are two products, one with each half
+/// of the tile's keys. All products form one stream: the tensor core works on one while the one
+/// before is weighted and summed. A lane has two rows of each half, a quarter of the heads:
+///   1. the sums of the two halves are exchanged between four lanes, so that each has one row's;
+///   2. each lane stores the score of its row.
 template <int Heads>
 class Consumer {
 public:
@@ -35,11 +35,11 @@ public:
       : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
         turn_(uniform(static_cast<int>(threadIdx.x) / 128)) {
     int const log2 = task.pieces.piece_log2;
-    int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane_ / 4 + 8 * (lane_ & 1);
-    bool const stores = (lane_ & 2) == 0; // two lanes have a row's sum
-    row_ = kept(row);
+    int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane_ / 4 + 8 * (lane_ & 1) +
+                    half_keys * (lane_ >> 1 & 1);
     piece_ = kept(row >> log2);
-    in_piece_ = kept(stores ? row & ((1 << log2) - 1) : Positions::absent);
+    in_piece_ = kept(row & ((1 << log2) - 1));
+    scale_at_ = kept((row >> log2) * scale_pitch(log2) + (row & ((1 << log2) - 1)));
     tile_.advance(turn_);
   }
 
@@ -50,7 +50,10 @@ public:
       int const tiles = uniform(s_.headers[item_.buffer].tiles);
       tiles_ = (tiles - turn_ + P::consumers - 1) / P::consumers;
       turn_ += tiles_ * P::consumers - tiles; // the turns go on in the next item
-      score_item();
+      if (next_tile()) {
+        choose_query();
+        score_item();
+      }
       leave(s_.item_ring.empty[item_.buffer]);
       item_.advance();
     }
@@ -60,26 +63,21 @@ private:
   const ScoreTask& task_;
   Storage& s_;
   int lane_;
-  int row_;                  ///< of a tile, whose sum ends up in this lane
-  int piece_, in_piece_;     ///< where the row lies
+  int piece_, in_piece_;     ///< the row of a tile whose score this lane stores
+  int scale_at_;             ///< where its scale is
   int turn_;                 ///< tiles until this warpgroup's next one
   int tiles_ = 0;            ///< of the item that this warpgroup has still to begin
-  float scale_ = 0;          ///< of the tile's row_
-  std::uint32_t wanted_ = 0; ///< queries of the tile whose products are still to be started
-  KeyFragment keys_;
+  std::uint32_t wanted_ = 0; ///< the tile's queries that are still to be scored, query_ among them
+  int query_ = 0;            ///< that is scored
+  TileAddress heads_ = 0;    ///< its heads
+  KeyFragment keys_[2];      ///< the halves of the tile
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
 
-  /// A product on its way.
-  struct Product {
-    DotProducts<Heads> dot;
-    int query;
-    std::int32_t position; ///< of row_ among the query's candidates
-    float scale;
-  };
-  /// Sums over this lane's heads, of rows g and g + 8, on their way to a score.
+  /// Sums over this lane's heads, on their way to a score.
   struct Sums {
-    float lower, upper, scale;
+    float of[2][2] = {}; ///< [half][row g or g + 8]
+    float scale = 0;
     std::int32_t position = Positions::absent;
     ScoreTarget target = {nullptr, 0};
   };
@@ -91,44 +89,53 @@ private:
       barrier.arrive();
   }
 
+  /// Scores the warpgroup's tiles of an item, of which the first is known.
   __device__ void score_item() {
-    if (!next_tile())
-      return;
-    Product a, b;
+    DotProducts<Heads> lower, upper;
     Sums sums;
-    keys_.load(s_.keys[tile_.buffer]);
-    start(a);
-    while (go_on(a, b, sums) && go_on(b, a, sums))
-      ;
-    store(sums);
+    load_tile();
+    start_products(lower, keys_[0], heads_);
+    for (;;) {
+      Weights const weights = load_weights();
+      wait_products<0>();
+      start_products(upper, keys_[1], heads_);
+      store(sums);
+      set_target(sums);
+      sum_heads(lower, weights, sums.of[0]);
+      bool const more = next_query();
+      wait_products<0>();
+      if (!more) {
+        sum_heads(upper, weights, sums.of[1]);
+        store(sums);
+        return;
+      }
+      if (new_tile_)
+        load_tile();
+      start_products(lower, keys_[0], heads_);
+      sum_heads(upper, weights, sums.of[1]);
+    }
   }
 
-  /// Starts the product that follows `now`, if there is one, and sums up `now`.
-  __device__ bool go_on(Product& now, Product& next, Sums& sums) {
-    Weights const weights = load_weights(now.query);
+  bool new_tile_ = false; ///< its keys are not in registers yet
+
+  /// Goes to the next query of the item's tiles.
+  __device__ bool next_query() {
+    wanted_ ^= 1u << query_;
     if (wanted_ == 0) {
-      if (!next_tile()) {
-        wait_products<0>();
-        sum_up(now, weights, sums);
+      leave_tile(); // all that is needed of it is in registers
+      if (!next_tile())
         return false;
-      }
-      wait_products<0>();
-      keys_.load(s_.keys[tile_.buffer]);
-    } else {
-      wait_products<0>();
     }
-    start(next);
-    sum_up(now, weights, sums);
+    choose_query();
     return true;
   }
-
   /// Goes to the warpgroup's next tile of the item that somebody wants.
   __device__ bool next_tile() {
     while (tiles_ > 0) {
       --tiles_;
       tile_.wait_full(s_.tile_ring);
-      scale_ = s_.scales[tile_.buffer][row_];
-      find_query(uniform(s_.masks[tile_.buffer]));
+      wanted_ = uniform(s_.masks[tile_.buffer]);
+      new_tile_ = true;
       if (wanted_ != 0)
         return true;
       leave_tile();
@@ -139,71 +146,68 @@ private:
     leave(s_.tile_ring.empty[tile_.buffer]);
     tile_.advance(P::consumers);
   }
-
-  int query_;           ///< the last of wanted_
-  std::uint32_t heads_; ///< its heads, for the tensor core
-
-  __device__ void find_query(std::uint32_t wanted) {
-    wanted_ = wanted;
-    query_ = 31 - __clz(static_cast<int>(wanted));
-    heads_ = uniform_address(s_.items[item_.buffer].values[query_]);
+  __device__ void load_tile() {
+    load_keys(keys_[0], s_.keys[tile_.buffer]);
+    load_keys(keys_[1], s_.keys[tile_.buffer] + half_keys * 128);
+    new_tile_ = false;
   }
-
-  /// Starts the product of query_. Nothing else is under way.
-  __device__ void start(Product& p) {
-    start_products(p.dot, keys_, heads_);
-    p.query = query_;
-    p.position = s_.positions[tile_.buffer][piece_].of[query_] + in_piece_;
-    p.scale = scale_;
-    find_query(wanted_ ^ 1u << query_);
-    if (wanted_ == 0)
-      leave_tile(); // all that is needed of it is in registers
+  /// The last query of a set that is not empty.
+  __device__ void choose_query() {
+    query_ = 31 - __clz(static_cast<int>(wanted_));
+    heads_ = uniform_address(s_.items[item_.buffer].values[query_]);
   }
 
   /// A lane's head weights.
   struct Weights {
     float4 of[Heads / 16];
   };
-  __device__ Weights load_weights(int query) const {
+  __device__ Weights load_weights() const {
     auto const from = reinterpret_cast<const float4*>(
-        s_.items[item_.buffer].queries[query].weights + lane_ % 4 * weights_pitch<Heads>);
+        s_.items[item_.buffer].queries[query_].weights + lane_ % 4 * weights_pitch<Heads>);
     Weights w;
 #pragma unroll
     for (int i = 0; i < Heads / 16; ++i)
       w.of[i] = from[i];
     return w;
   }
+  /// Where the scores of query_ go.
+  __device__ void set_target(Sums& sums) const {
+    sums.scale = s_.scales[tile_.buffer][scale_at_];
+    sums.position = s_.positions[tile_.buffer][piece_].of[query_] + in_piece_;
+    sums.target = s_.items[item_.buffer].queries[query_].target;
+  }
 
-  /// Sums up a complete product, and stores the sums before.
-  __device__ void sum_up(const Product& p, const Weights& w, Sums& sums) const {
-    store(sums);
-    sums.lower = sums.upper = 0;
+  /// A lane's part of sum_j w_j relu(dot_j) for two rows.
+  __device__ static void sum_heads(const DotProducts<Heads>& dot, const Weights& w,
+                                   float (&sums)[2]) {
+    sums[0] = sums[1] = 0;
 #pragma unroll
     for (int i = 0; i < Heads / 16; ++i) {
-      add(w.of[i].x, p.dot, 8 * i, sums);
-      add(w.of[i].y, p.dot, 8 * i + 1, sums);
-      add(w.of[i].z, p.dot, 8 * i + 4, sums);
-      add(w.of[i].w, p.dot, 8 * i + 5, sums);
+      add(w.of[i].x, dot, 8 * i, sums);
+      add(w.of[i].y, dot, 8 * i + 1, sums);
+      add(w.of[i].z, dot, 8 * i + 4, sums);
+      add(w.of[i].w, dot, 8 * i + 5, sums);
     }
-    sums.scale = p.scale;
-    sums.position = p.position;
-    sums.target = s_.items[item_.buffer].queries[p.query].target;
   }
   // Scaled down, every dot product of finite fp8 values is in [-1, 1], so that saturation is the
   // ReLU, exactly, NaN counting 0; the weights are scaled up.
-  __device__ static void add(float w, const DotProducts<Heads>& dot, int at, Sums& sums) {
-    sums.lower = fmaf(w, __saturatef(dot.values[at] * relu_down), sums.lower);
-    sums.upper = fmaf(w, __saturatef(dot.values[at + 2] * relu_down), sums.upper);
+  __device__ static void add(float w, const DotProducts<Heads>& dot, int at, float (&sums)[2]) {
+    sums[0] = fmaf(w, __saturatef(dot.values[at] * relu_down), sums[0]);
+    sums[1] = fmaf(w, __saturatef(dot.values[at + 2] * relu_down), sums[1]);
   }
-  /// Adds up the four lanes' parts and stores the score, if it is a candidate's.
+  /// Adds up the four lanes' parts, such that each lane ends with the sum of its row; stores the
+  /// score if it is a candidate's.
   __device__ void store(const Sums& sums) const {
-    bool const odd = lane_ & 1;
-    float const mine = odd ? sums.upper : sums.lower, other = odd ? sums.lower : sums.upper;
-    float sum = mine + __shfl_xor_sync(0xffffffffu, other, 1);
-    sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+    bool const odd = lane_ & 1, high = lane_ & 2;
+    float const sum = exchange(exchange(sums.of[0][0], sums.of[0][1], odd, 1),
+                               exchange(sums.of[1][0], sums.of[1][1], odd, 1), high, 2);
     store_if(static_cast<std::uint32_t>(sums.position) <
                  static_cast<std::uint32_t>(sums.target.limit),
              sums.target.scores + sums.position, sums.scale * sum);
+  }
+  /// Of two sums, keeps the second if `upper`, else the first, and adds the partner's part of it.
+  __device__ static float exchange(float a, float b, bool upper, int distance) {
+    return (upper ? b : a) + __shfl_xor_sync(0xffffffffu, upper ? a : b, distance);
   }
 };
 
@@ -227,6 +231,7 @@ __global__ void __launch_bounds__(ScorePolicy::threads, 1)
     lower_registers<ScorePolicy::producer_registers>();
     Producer<Heads>(task, storage).run();
   }
+  __syncthreads(); // the tensor core wants all warps of a warpgroup, also those that are done
 #endif
 }
 
