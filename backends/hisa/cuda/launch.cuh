@@ -96,11 +96,11 @@ void launch(void (*kernel)(Task), dim3 ctas, int threads, std::size_t bytes, cud
   check(cudaLaunchKernelEx(&config, kernel, task), name);
 }
 
-/// Describes a tensor to the copy engine: `count` rows of `width` elements, `stride` bytes apart, to
-/// be fetched in boxes of `box` rows and as wide.
+/// Describes a tensor to the copy engine: `count` rows of `width` elements, `stride` bytes apart,
+/// to be fetched in boxes of `box` rows and as wide.
 inline CUtensorMap tensor_map(CUtensorMapDataType type, const void* data, std::int64_t width,
-                              std::int64_t count, std::int64_t stride, int box_width,
-                              int box_count, CUtensorMapSwizzle swizzle) {
+                              std::int64_t count, std::int64_t stride, int box_width, int box_count,
+                              CUtensorMapSwizzle swizzle) {
   static auto const encode = [] {
     void* function = nullptr;
     cudaDriverEntryPointQueryResult found;
@@ -112,8 +112,7 @@ inline CUtensorMap tensor_map(CUtensorMapDataType type, const void* data, std::i
   CUtensorMap map;
   cuuint64_t const extents[] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(count)};
   cuuint64_t const strides[] = {static_cast<cuuint64_t>(stride)};
-  cuuint32_t const box[] = {static_cast<cuuint32_t>(box_width),
-                            static_cast<cuuint32_t>(box_count)};
+  cuuint32_t const box[] = {static_cast<cuuint32_t>(box_width), static_cast<cuuint32_t>(box_count)};
   cuuint32_t const steps[] = {1, 1};
   CUresult const result =
       encode(&map, type, count > 0 ? 2 : 1, const_cast<void*>(data), extents, strides, box, steps,
@@ -151,8 +150,7 @@ inline void set_rows(ScoreTask& task, const Queries<e4m3fn>& queries, const Rows
   task.key_map = row_map(rows.values, rows.count, rows.stride, piece);
   task.scale_shift =
       static_cast<std::int32_t>(reinterpret_cast<std::uintptr_t>(rows.scales) / 4 % 4);
-  task.scale_map =
-      line_map(rows.scales - task.scale_shift, rows.count + task.scale_shift, piece);
+  task.scale_map = line_map(rows.scales - task.scale_shift, rows.count + task.scale_shift, piece);
 }
 
 inline void launch_score(const ScoreTask& task, const Device& device, cudaStream_t stream) {

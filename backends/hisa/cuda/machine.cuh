@@ -47,10 +47,11 @@ __device__ inline void count_in_shared(std::uint32_t* p, bool condition) {
 
 /// Stores to global memory if the condition holds, without a branch.
 __device__ inline void store_if(bool condition, float* to, float value) {
-  asm volatile("{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %0, 0;\n\t@p st.global.f32 [%1], %2;\n\t}" ::"r"(
-                   static_cast<unsigned>(condition)),
-               "l"(to), "f"(value)
-               : "memory");
+  asm volatile(
+      "{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %0, 0;\n\t@p st.global.f32 [%1], %2;\n\t}" ::"r"(
+          static_cast<unsigned>(condition)),
+      "l"(to), "f"(value)
+      : "memory");
 }
 
 /// The CTAs of a cluster, or a CTA that was launched without one.

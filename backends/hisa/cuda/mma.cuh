@@ -24,8 +24,8 @@ __device__ inline void load_keys(KeyFragment& keys, const std::uint8_t* rows) {
                  : "r"(first ^ step << 5)); // rows start at a multiple of 1024 bytes
 }
 
-/// Where a swizzled tile lies, as the lower word of its descriptor, and the same in all lanes as far
-/// as the compiler knows: it has registers of their own for such values.
+/// Where a swizzled tile lies, as the lower word of its descriptor, and the same in all lanes as
+/// far as the compiler knows: it has registers of their own for such values.
 using TileAddress = std::uint32_t;
 __device__ inline TileAddress uniform_address(const void* tile) {
   constexpr std::uint32_t leading = 1;
@@ -92,8 +92,7 @@ __device__ inline void multiply(DotProducts<32>& p, const std::uint32_t (&keys)[
 
 /// Starts the products of 64 keys with the heads of one query, a swizzled tile.
 template <int Heads>
-__device__ void start_products(DotProducts<Heads>& p, const KeyFragment& keys,
-                               TileAddress heads) {
+__device__ void start_products(DotProducts<Heads>& p, const KeyFragment& keys, TileAddress heads) {
   begin_products();
 #pragma unroll
   for (int step = 0; step < 4; ++step)

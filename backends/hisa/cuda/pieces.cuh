@@ -87,10 +87,10 @@ struct Level {
 struct ScoreTask {
   Level level;
   Queries<e4m3fn> queries;
-  CUtensorMap query_map = {};    ///< boxes of one query's heads
-  CUtensorMap key_map = {};      ///< the level's buffer, boxes of one piece
-  CUtensorMap scale_map = {};    ///< the scales of its rows, boxes of one piece
-  std::int32_t scale_shift = 0;  ///< where the scale of row 0 is
+  CUtensorMap query_map = {};   ///< boxes of one query's heads
+  CUtensorMap key_map = {};     ///< the level's buffer, boxes of one piece
+  CUtensorMap scale_map = {};   ///< the scales of its rows, boxes of one piece
+  std::int32_t scale_shift = 0; ///< where the scale of row 0 is
   PieceLists pieces;
   int splits = 1; ///< CTAs that share the tiles of a group
   float* values = nullptr;

@@ -16,7 +16,8 @@ struct ScorePolicy {
   static constexpr int tiles = 6;     ///< buffers of the ring
   static constexpr int items = 2;     ///< buffers of queries
   /// A barrier tells two rounds apart, not three: who waits for a round of a buffer must have seen
-  /// the round before. So each buffer has one warpgroup that empties it, and one warp that fills it.
+  /// the round before. So each buffer has one warpgroup that empties it, and one warp that fills
+  /// it.
   static_assert(tiles % consumers == 0);
   static constexpr int threads = 128 * (1 + consumers);
   static constexpr int producer_registers = 32, consumer_registers = 160;
@@ -72,7 +73,7 @@ struct ScoreStorage {
   alignas(1024) ItemBuffer<Heads> items[P::items];
   alignas(128) float scales[P::tiles][max_pieces * line_floats];
   Positions positions[P::tiles][max_pieces]; ///< of a tile's pieces
-  std::uint32_t masks[P::tiles]; ///< queries that want the tile
+  std::uint32_t masks[P::tiles];             ///< queries that want the tile
   ItemHeader headers[P::items];
   RingBarriers<P::tiles> tile_ring;
   RingBarriers<P::items> item_ring;
@@ -161,8 +162,8 @@ private:
       item.queries[i / Heads].weights[weight_slot<Heads>(i % Heads)] =
           relu_up * task_.queries.weights[first * Heads + i];
     if (lane_ < group_queries)
-      item.queries[lane_].target = {
-          task_.values + (group_ * group_queries + lane_) * task_.pitch, limit_};
+      item.queries[lane_].target = {task_.values + (group_ * group_queries + lane_) * task_.pitch,
+                                    limit_};
     __syncwarp();
     if (lane_ == 0) {
       s_.headers[item_.buffer].tiles = end_ - first_;

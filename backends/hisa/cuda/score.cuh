@@ -20,9 +20,9 @@ namespace cuda {
 
 /// Role of the warpgroups.
 ///
-/// For each query that wants one of the warpgroup's tiles there are two products, one with each half
-/// of the tile's keys. All products form one stream: the tensor core works on one while the one
-/// before is weighted and summed. A lane has two rows of each half, a quarter of the heads:
+/// For each query that wants one of the warpgroup's tiles there are two products, one with each
+/// half of the tile's keys. All products form one stream: the tensor core works on one while the
+/// one before is weighted and summed. A lane has two rows of each half, a quarter of the heads:
 ///   1. the sums of the two halves are exchanged between four lanes, so that each has one row's;
 ///   2. each lane stores the score of its row.
 template <int Heads>

@@ -138,6 +138,11 @@ public:
     machine_->touch(p, sizeof(T), Access::add);
     ++*p;
   }
+  template <class T>
+  T ticket(T* p) const {
+    machine_->touch(p, sizeof(T), Access::add);
+    return (*p)++;
+  }
 
 private:
   friend class Cluster;
