@@ -122,11 +122,12 @@ private:
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
   std::int64_t group_ = 0;
-  int first_ = 0, end_ = 0; ///< tiles of the item, counted in the group
+  int first_ = 0; ///< the item's first tile, counted in the group; others follow in steps of splits
+  int tiles_ = 0; ///< of the item
   std::int32_t low_ = 0;    ///< all rows: the first row of the group's tile 0
   // Lane q < group_queries; all rows: the query's row at position 0, and its positions.
   std::int32_t begin_ = 0, limit_ = 0;
-  std::int32_t next_row_ = 0; ///< lane i: the first row of piece i of this warp's next tile
+  std::int32_t next_row_ = 0; ///< lane p: the first row of piece p of this warp's next tile
 
   /// Which tiles the item has and which positions its queries want.
   __device__ void find_tiles(int split) {
@@ -147,8 +148,8 @@ private:
     std::int64_t const rows =
         listed_ ? std::int64_t(task_.pieces.counts[group_]) << log2_ : max(0, high - low_);
     std::int64_t const tiles = (rows + tile_keys - 1) / tile_keys;
-    first_ = static_cast<int>(tiles * split / task_.splits);
-    end_ = static_cast<int>(tiles * (split + 1) / task_.splits);
+    first_ = split;
+    tiles_ = static_cast<int>((tiles - split + task_.splits - 1) / task_.splits);
   }
 
   __device__ void copy_queries() {
@@ -166,7 +167,7 @@ private:
                                     limit_};
     __syncwarp();
     if (lane_ == 0) {
-      s_.headers[item_.buffer].tiles = end_ - first_;
+      s_.headers[item_.buffer].tiles = tiles_;
       full.arrive_expecting(queries * Heads * 128);
       for (int q = 0; q < queries; ++q)
         copy_box(item.values[q], task_.query_map, static_cast<std::int32_t>(first + q) * Heads,
@@ -175,29 +176,32 @@ private:
     item_.advance();
   }
 
-  /// Lane i: the first row of piece i of a tile.
-  __device__ std::int32_t first_row(int tile) const {
+  /// Lane p: the first row of piece p of the item's i-th tile.
+  __device__ std::int32_t first_row(int i) const {
     if (!listed_)
-      return low_ + tile * tile_keys;
-    int const at = (tile << pieces_log2_) + lane_;
-    return tile < end_ && lane_ < 1 << pieces_log2_
+      return low_ + tile(i) * tile_keys;
+    int const at = (tile(i) << pieces_log2_) + lane_;
+    return i < tiles_ && lane_ < 1 << pieces_log2_
                ? task_.pieces.rows[group_ * task_.pieces.pitch + at]
                : 0;
   }
 
   __device__ void copy_tiles() {
-    int tile = first_ + turn_;
-    next_row_ = first_row(tile);
-    for (; tile < end_; tile += P::consumers)
-      copy_tile(tile);
-    turn_ = tile - end_; // the turns go on in the next item
+    int i = turn_;
+    next_row_ = first_row(i);
+    for (; i < tiles_; i += P::consumers) {
+      std::int32_t const row = next_row_;
+      next_row_ = first_row(i + P::consumers); // asked for before it is needed
+      copy_tile(tile(i), row);
+    }
+    turn_ = i - tiles_; // the turns go on in the next item
   }
+  /// The item's i-th tile, counted in the group.
+  __device__ int tile(int i) const { return first_ + i * task_.splits; }
 
-  __device__ void copy_tile(int tile) {
+  __device__ void copy_tile(int tile, std::int32_t row) {
     tile_.wait_empty(s_.tile_ring);
     Barrier& full = s_.tile_ring.full[tile_.buffer];
-    std::int32_t const row = next_row_;
-    next_row_ = first_row(tile + P::consumers); // asked for before it is needed
     if (listed_)
       copy_positions(tile);
     else
