@@ -93,10 +93,9 @@ private:
   __device__ void score_item() {
     DotProducts<Heads> lower, upper;
     Sums sums;
+    load_tile();
     start_products(lower, keys_[0], heads_);
     for (;;) {
-      if (new_tile_)
-        load_upper();
       Weights const weights = load_weights();
       wait_products<0>();
       start_products(upper, keys_[1], heads_);
@@ -110,12 +109,14 @@ private:
         store(sums);
         return;
       }
+      if (new_tile_)
+        load_tile();
       start_products(lower, keys_[0], heads_);
       sum_heads(upper, weights, sums.of[1]);
     }
   }
 
-  bool new_tile_ = false; ///< the upper half of its keys is not in registers yet
+  bool new_tile_ = false; ///< its keys are not in registers yet
 
   /// Goes to the next query of the item's tiles.
   __device__ bool next_query() {
@@ -128,14 +129,12 @@ private:
     choose_query();
     return true;
   }
-  /// Goes to the warpgroup's next tile of the item that somebody wants. No product with the lower
-  /// half of a tile is under way.
+  /// Goes to the warpgroup's next tile of the item that somebody wants.
   __device__ bool next_tile() {
     while (tiles_ > 0) {
       --tiles_;
       tile_.wait_full(s_.tile_ring);
       wanted_ = uniform(s_.masks[tile_.buffer]);
-      load_keys(keys_[0], s_.keys[tile_.buffer]);
       new_tile_ = true;
       if (wanted_ != 0)
         return true;
@@ -147,7 +146,8 @@ private:
     leave(s_.tile_ring.empty[tile_.buffer]);
     tile_.advance(P::consumers);
   }
-  __device__ void load_upper() {
+  __device__ void load_tile() {
+    load_keys(keys_[0], s_.keys[tile_.buffer]);
     load_keys(keys_[1], s_.keys[tile_.buffer] + half_keys * 128);
     new_tile_ = false;
   }
