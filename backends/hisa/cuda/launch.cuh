@@ -176,13 +176,14 @@ void launch_topk(const TopkTask& task, std::int64_t rows, int cluster, cudaStrea
          sizeof(typename Policy::Storage), stream, task, "hisa::topk", cluster);
 }
 
-/// CTAs that share a row: where rows are few and long, as many as the device takes at a time.
+/// CTAs that share a row: where rows are few and long, as many as have a multiprocessor each. Two
+/// CTAs of a multiprocessor are in each other's way.
 template <class Policy>
 int row_ctas(const TopkTask& task, std::int64_t rows, const Device& device) {
   constexpr std::int64_t shortest = 16 * Policy::threads * 2; // of a CTA's part
   int ctas = 1;
-  while (ctas < 8 && rows * ctas < device.processors && 2 * ctas * task.topk <= Policy::capacity &&
-         task.columns >= 2 * ctas * shortest)
+  while (ctas < 8 && 2 * rows * ctas <= device.processors &&
+         2 * ctas * task.topk <= Policy::capacity && task.columns >= 2 * ctas * shortest)
     ctas *= 2;
   return ctas;
 }
