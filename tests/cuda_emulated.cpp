@@ -95,6 +95,12 @@ TEST_CASE("small calls, and queries that see less than they may keep") {
   passes(c);
 }
 
+TEST_CASE("more blocks than a warp should choose from") {
+  skip_where_slow();
+  passes(call(5, 70000, 32, {16}, {20}, 257));
+  passes(call(2, 70000, 32, {16}, {1000}, 257, Data::ties, Boundary::none, 77));
+}
+
 TEST_CASE("a small workspace: several passes over the queries") {
   for (std::vector<int> sizes : {std::vector<int>{}, std::vector<int>{128}}) {
     Case c = call(13, 901, 64, sizes, std::vector<int>(sizes.size(), 4), 300);
