@@ -167,9 +167,11 @@ TEST_CASE("top-k alone, for k beyond every buffer too") {
 TEST_CASE("top-k alone by clusters") {
   skip_where_watched();
   skip_where_slow();
-  emulation::settings().processors = 64; // so that a row has several CTAs
+  emulation::settings().processors = 140; // so that a row has several CTAs, up to 8
   suite::Scale scale = suite::tiny();
   scale.row = 100001;
   passes_section([&] { suite::topk(scale); });
+  scale.row = 131073;
+  passes_section([&] { suite::topk_rows(scale); });
   emulation::settings().processors = 3;
 }

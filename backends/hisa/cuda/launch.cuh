@@ -176,8 +176,7 @@ template <class Policy>
 int row_ctas(const TopkTask& task, std::int64_t rows, const Device& device) {
   constexpr std::int64_t shortest = 16 * Policy::threads * 2; // of a CTA's part
   int ctas = 1;
-  while (ctas < 8 && 2 * rows * ctas <= device.processors &&
-         2 * ctas * task.topk <= Policy::capacity && task.columns >= 2 * ctas * shortest)
+  while (ctas < 8 && 2 * rows * ctas <= device.processors && task.columns >= 2 * ctas * shortest)
     ctas *= 2;
   return ctas;
 }

@@ -58,6 +58,22 @@ struct Alone {
   }
 };
 
+/// Calls take(rank, value) with the value of an object in each group's shared memory, where
+/// `object` is one's own. Four at a time are under way. Behind the last rank come values T{}.
+template <Group G, Cluster C, class T, class Take>
+HISA_FUNCTION void for_each_rank(const G& g, const C& cluster, T* object, const Take& take) {
+  constexpr int batch = 4;
+  for (int rank = 0; rank < cluster.ranks(); rank += batch) {
+    T values[batch];
+    HISA_UNROLL
+    for (int i = 0; i < batch; ++i)
+      values[i] = rank + i < cluster.ranks() ? g.load(cluster.at(object, rank + i)) : T{};
+    HISA_UNROLL
+    for (int i = 0; i < batch; ++i)
+      take(rank + i, values[i]);
+  }
+}
+
 /// The most waves that a group may have.
 inline constexpr int max_waves = 32;
 
