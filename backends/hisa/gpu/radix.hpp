@@ -299,7 +299,7 @@ private:
     Words* const own = words(s_.histogram[counted_], word);
     counted_ ^= 1;
     std::uint32_t* const of_waves = s_.of_waves[counted_];
-    std::uint32_t const mine = wave_scan(g_, sum(g_.load(own).v), G::wave);
+    std::uint32_t const mine = wave_scan(g_, sum(g_.load(own).v));
     if (lane == G::wave - 1)
       g_.store(of_waves + wave, mine);
     cluster.barrier();
@@ -309,10 +309,8 @@ private:
       for_each_rank(g_, cluster, of_waves + lane, [&](int rank, std::uint32_t count) {
         of_wave += tally(count, rank < cluster.rank());
       });
-    Tally const up_to = wave_scan(g_, of_wave, waves);
-    Tally const through = g_.shuffle(up_to, wave);
-    Tally before = g_.shuffle(up_to, wave > 0 ? wave - 1 : 0);
-    before = wave > 0 ? before : 0;
+    Tally before = wave_sum(g_, lane < wave ? of_wave : 0);
+    Tally const through = before + g_.shuffle(of_wave, wave);
     bool const here = of_all(before) < need && need <= of_all(through);
     Tally bins[4] = {};
     if (here)
@@ -321,7 +319,7 @@ private:
         for (int i = 0; i < 4; ++i)
           bins[i] += tally(counts.v[i], rank < cluster.rank());
       });
-    before += wave_scan(g_, sum(bins), G::wave) - sum(bins);
+    before += wave_scan(g_, sum(bins)) - sum(bins);
     if (here)
       find_in(bins, 4 * word, need, before);
     g_.store(words(s_.histogram[counted_], word), Words{});

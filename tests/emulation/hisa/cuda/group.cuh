@@ -38,6 +38,7 @@ struct WarpOperations {
   T shuffle(T value, int source) const {
     return __shfl_sync(0xffffffffu, value, source);
   }
+  std::uint32_t sum(std::uint32_t value) const { return __reduce_add_sync(0xffffffffu, value); }
 };
 
 struct Warp : WarpOperations {
