@@ -98,6 +98,12 @@ TEST_CASE("small calls, and queries that see less than they may keep") {
   passes(c);
 }
 
+TEST_CASE("more blocks than a warp should choose from") {
+  skip_where_slow();
+  passes(call(5, 70000, 32, {16}, {20}, 257));
+  passes(call(2, 70000, 32, {16}, {1000}, 257, Data::ties, Boundary::none, 77));
+}
+
 TEST_CASE("a small workspace: several passes over the queries") {
   for (std::vector<int> sizes : {std::vector<int>{}, std::vector<int>{128}}) {
     Case c = call(13, 901, 64, sizes, std::vector<int>(sizes.size(), 4), 300);
@@ -144,7 +150,10 @@ TEST_CASE("top-k alone, for k beyond every buffer too") {
 TEST_CASE("top-k alone by clusters") {
   skip_where_watched();
   skip_where_slow();
-  emulation::settings().processors = 64; // so that a row has several CTAs
+  emulation::settings().processors = 140; // so that a row has several CTAs, up to 8
   passes_topk(100001);
+  suite::Scale scale = suite::tiny();
+  scale.row = 131073;
+  passes({"topk-rows", suite::topk_rows}, scale);
   emulation::settings().processors = 3;
 }

@@ -43,6 +43,9 @@ struct WarpOperations {
   __device__ T shuffle(T value, int source) const {
     return __shfl_sync(0xffffffffu, value, source);
   }
+  __device__ std::uint32_t sum(std::uint32_t value) const {
+    return __reduce_add_sync(0xffffffffu, value);
+  }
 };
 
 /// One warp of a CTA.

@@ -33,22 +33,26 @@ struct ListedQuery {
   }
 };
 
-/// How the block kernel runs: a CTA for a group of queries, of which a warp each chooses the
-/// blocks.
-template <int Capacity>
+/// How the block kernel runs: a CTA for a group of queries, whose blocks are chosen by a warp each
+/// where there are few to choose from, and one after the other by the whole CTA where there are
+/// many.
+/// @tparam Capacity  of a warp's buffer
+template <int Capacity, bool ByWarps>
 struct KeepPolicy {
   static constexpr int threads = 256;
-  static constexpr int bins = 512;
+  using Chooser = std::conditional_t<ByWarps, Warp, Cta<threads>>;
+  static constexpr int choosers = ByWarps ? group_queries : 1; ///< that work at a time
+  static constexpr int capacity = group_queries / choosers * Capacity, bins = ByWarps ? 512 : 2048;
   static constexpr int max_kept = Capacity - 4 * Warp::wave; ///< the largest budget
   static constexpr int listed = group_queries * (max_kept + 2);
-  using Select = gpu::StreamStorage<Capacity, bins>;
+  using Select = gpu::StreamStorage<capacity, bins>;
 
   struct Lists {
     ListedQuery queries[group_queries];
     gpu::UnionStorage<group_queries, listed> joined;
   };
   union Storage {
-    Select select[group_queries];
+    Select select[choosers];
     Lists lists;
   };
 };
@@ -80,11 +84,9 @@ struct BlockRow {
   }
 };
 
-/// One query's blocks, by a warp.
-template <int Capacity>
-__device__ void keep_blocks(const KeepTask& task, std::int64_t i,
-                            typename KeepPolicy<Capacity>::Select& storage) {
-  Warp const g{};
+/// One query's blocks, by a group.
+template <class G, class Storage>
+__device__ void keep_blocks(const G& g, const KeepTask& task, std::int64_t i, Storage& storage) {
   BlockRow const r(task, i); // every lane finds it out: nothing waits for another
   prepare(g, storage);
   g.barrier();
@@ -133,10 +135,9 @@ __device__ inline ListedQuery listed_query(const KeepTask& task, std::int64_t i)
 }
 
 /// The pieces of the next level for a group of queries whose blocks are all kept.
-template <int Capacity>
-__device__ void list_pieces(const KeepTask& task, std::int64_t group,
-                            typename KeepPolicy<Capacity>::Lists& s) {
-  using Group = Cta<KeepPolicy<Capacity>::threads>;
+template <class Policy>
+__device__ void list_pieces(const KeepTask& task, std::int64_t group, typename Policy::Lists& s) {
+  using Group = Cta<Policy::threads>;
   const PieceLists& pieces = task.pieces;
   int const ratio = static_cast<int>(task.level.block_size / task.next.block_size);
   int const of_block = ratio >> pieces.piece_log2;
@@ -152,7 +153,7 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group,
   // 1. Blocks become rows of the level's buffer, so that equal rows are equal keys.
   std::int32_t* const rows = pieces.rows + group * pieces.pitch;
   Positions* const positions = pieces.positions + group * pieces.pitch;
-  gpu::ListUnion<Group, group_queries, KeepPolicy<Capacity>::listed> joined(g, s.joined);
+  gpu::ListUnion<Group, group_queries, Policy::listed> joined(g, s.joined);
   std::int32_t const blocks = joined.build(
       counts,
       [&](int q, std::int32_t e) { return queries[q].origin + queries[q].block(e) * ratio; },
@@ -191,19 +192,24 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group,
   }
 }
 
-template <int Capacity>
-__global__ void __launch_bounds__(KeepPolicy<Capacity>::threads, 2)
+/// @tparam Policy  a KeepPolicy
+template <class Policy>
+__global__ void __launch_bounds__(Policy::threads, 2)
     keep_kernel(const __grid_constant__ KeepTask task) {
   begin_kernel();
   extern __shared__ __align__(1024) std::uint8_t memory[];
-  auto& storage = *reinterpret_cast<typename KeepPolicy<Capacity>::Storage*>(memory);
+  auto& storage = *reinterpret_cast<typename Policy::Storage*>(memory);
+  typename Policy::Chooser const g{};
   std::int64_t const group = blockIdx.x;
-  unsigned const q = threadIdx.x / Warp::wave;
-  std::int64_t const i = group * group_queries + q;
-  if (q < group_queries && i < task.level.count)
-    keep_blocks<Capacity>(task, i, storage.select[q]);
+  unsigned const chooser = threadIdx.x / g.size();
+#pragma unroll 1
+  for (unsigned turn = 0; turn < group_queries / Policy::choosers; ++turn) {
+    std::int64_t const i = group * group_queries + turn * Policy::choosers + chooser;
+    if (chooser < Policy::choosers && i < task.level.count)
+      keep_blocks(g, task, i, storage.select[chooser]);
+  }
   __syncthreads();
-  list_pieces<Capacity>(task, group, storage.lists);
+  list_pieces<Policy>(task, group, storage.lists);
 }
 
 } // namespace cuda

@@ -164,17 +164,11 @@ inline void launch_score(const ScoreTask& task, const Device& device, cudaStream
            stream, task, "hisa::score");
 }
 
-template <int Capacity>
-void launch_keep(const KeepTask& task, cudaStream_t stream) {
-  using Policy = KeepPolicy<Capacity>;
-  launch(keep_kernel<Capacity>, row_of_ctas((task.level.count + group_queries - 1) / group_queries),
-         Policy::threads, sizeof(typename Policy::Storage), stream, task, "hisa::keep");
-}
-
 /// How selections run, by what they are asked for.
 struct SelectSizes {
   static constexpr int keep_small = 1024, keep_large = 4096;
-  static constexpr int max_keep = KeepPolicy<keep_large>::max_kept;
+  static constexpr int max_keep = KeepPolicy<keep_large, true>::max_kept;
+  static constexpr std::int64_t by_warps = 4096; ///< blocks that a warp is enough for
   using Short = ShortRows<8192>;
   using Long = LongRows<8192>;
   using LongMany = LongRows<16384>;
@@ -193,19 +187,37 @@ void launch_topk(const TopkTask& task, std::int64_t rows, int cluster, cudaStrea
          sizeof(typename Policy::Storage), stream, task, "hisa::topk", cluster);
 }
 
-/// CTAs that share a row: where rows are few and long, as many as the device takes at a time.
+/// CTAs that share a row: where rows are few and long, as many as have a multiprocessor each. Two
+/// CTAs of a multiprocessor are in each other's way.
 template <class Policy>
 int row_ctas(const TopkTask& task, std::int64_t rows, const Device& device) {
   constexpr std::int64_t shortest = 16 * Policy::threads * 2; // of a CTA's part
   int ctas = 1;
-  while (ctas < 8 && rows * ctas < device.processors && 2 * ctas * task.topk <= Policy::capacity &&
-         task.columns >= 2 * ctas * shortest)
+  while (ctas < 8 && 2 * rows * ctas <= device.processors && task.columns >= 2 * ctas * shortest)
     ctas *= 2;
   return ctas;
 }
 
+template <class Policy>
+void launch_keep_as(const KeepTask& task, cudaStream_t stream) {
+  launch(keep_kernel<Policy>, row_of_ctas((task.level.count + group_queries - 1) / group_queries),
+         Policy::threads, sizeof(typename Policy::Storage), stream, task, "hisa::keep");
+}
+
+template <int Capacity>
+void launch_keep(const KeepTask& task, cudaStream_t stream) {
+  const Level& level = task.level;
+  std::int64_t const blocks = level.parents == nullptr
+                                  ? level.max_keys / level.block_size
+                                  : level.parent_pitch * (level.parent_size / level.block_size);
+  if (blocks <= SelectSizes::by_warps)
+    launch_keep_as<KeepPolicy<Capacity, true>>(task, stream);
+  else
+    launch_keep_as<KeepPolicy<Capacity, false>>(task, stream);
+}
+
 inline void launch_keep(const KeepTask& task, cudaStream_t stream) {
-  if (task.level.budget <= KeepPolicy<SelectSizes::keep_small>::max_kept)
+  if (task.level.budget <= KeepPolicy<SelectSizes::keep_small, true>::max_kept)
     launch_keep<SelectSizes::keep_small>(task, stream);
   else
     launch_keep<SelectSizes::keep_large>(task, stream);
