@@ -81,8 +81,9 @@ __device__ inline void copy_box(void* to, const CUtensorMap& map, std::int32_t r
                : "memory");
 }
 
-/// Has the copy engine bring consecutive floats of a one-dimensional tensor, from `first` on: the
-/// map's box of them. Those beyond the tensor become zeros. The barrier expects the bytes.
+/// Has the copy engine bring consecutive floats of a one-dimensional tensor, from `first` on, a
+/// multiple of 4: the map's box of them. Those beyond the tensor become zeros. The barrier expects
+/// the bytes.
 __device__ inline void copy_line(void* to, const CUtensorMap& map, std::int32_t first,
                                  Barrier& barrier) {
   asm volatile("cp.async.bulk.tensor.1d.shared::cluster.global.mbarrier::complete_tx::bytes "

@@ -150,7 +150,8 @@ inline void set_rows(ScoreTask& task, const Queries<e4m3fn>& queries, const Rows
   task.key_map = row_map(rows.values, rows.count, rows.stride, piece);
   task.scale_shift =
       static_cast<std::int32_t>(reinterpret_cast<std::uintptr_t>(rows.scales) / 4 % 4);
-  task.scale_map = line_map(rows.scales - task.scale_shift, rows.count + task.scale_shift, piece);
+  task.scale_map = line_map(rows.scales - task.scale_shift, rows.count + task.scale_shift,
+                            scale_line(task.pieces.piece_log2));
 }
 
 inline void launch_score(const ScoreTask& task, const Device& device, cudaStream_t stream) {

@@ -59,11 +59,14 @@ struct ItemHeader {
 
 /// Pieces of a tile, which have 8 rows at least.
 inline constexpr int max_pieces = tile_keys / 8;
-/// The copy engine's lines start at multiples of 128 bytes.
-inline constexpr int line_floats = 128 / sizeof(float);
+/// The copy engine takes floats from multiples of 16 bytes on, to multiples of 128 bytes: so many
+/// for the scales of a piece, the first of which may be the fourth of them.
+__host__ __device__ constexpr int scale_line(int piece_log2) {
+  return (1 << piece_log2) + 4;
+}
 /// Floats from the scales of one piece of a tile to those of the next.
 __device__ constexpr int scale_pitch(int piece_log2) {
-  return 1 << piece_log2 > line_floats ? 1 << piece_log2 : line_floats;
+  return (scale_line(piece_log2) + 31) / 32 * 32;
 }
 
 template <int Heads>
@@ -71,9 +74,10 @@ struct ScoreStorage {
   using P = ScorePolicy;
   alignas(1024) std::uint8_t keys[P::tiles][tile_keys * 128]; ///< swizzled
   alignas(1024) ItemBuffer<Heads> items[P::items];
-  alignas(128) float scales[P::tiles][max_pieces * line_floats];
-  Positions positions[P::tiles][max_pieces]; ///< of a tile's pieces
-  std::uint32_t masks[P::tiles];             ///< queries that want the tile
+  alignas(128) float scales[P::tiles][max_pieces * 32]; ///< the largest of all piece sizes
+  Positions positions[P::tiles][max_pieces];            ///< of a tile's pieces
+  int scale_offsets[P::tiles][max_pieces];              ///< of a piece's first scale in its line
+  std::uint32_t masks[P::tiles];                        ///< queries that want the tile
   ItemHeader headers[P::items];
   RingBarriers<P::tiles> tile_ring;
   RingBarriers<P::items> item_ring;
@@ -124,7 +128,7 @@ private:
   std::int64_t group_ = 0;
   int first_ = 0; ///< the item's first tile, counted in the group; others follow in steps of splits
   int tiles_ = 0; ///< of the item
-  std::int32_t low_ = 0;    ///< all rows: the first row of the group's tile 0
+  std::int32_t low_ = 0; ///< all rows: the first row of the group's tile 0
   // Lane q < group_queries; all rows: the query's row at position 0, and its positions.
   std::int32_t begin_ = 0, limit_ = 0;
   std::int32_t next_row_ = 0; ///< lane p: the first row of piece p of this warp's next tile
@@ -202,18 +206,21 @@ private:
   __device__ void copy_tile(int tile, std::int32_t row) {
     tile_.wait_empty(s_.tile_ring);
     Barrier& full = s_.tile_ring.full[tile_.buffer];
+    std::int32_t const scale = row + task_.scale_shift;
     if (listed_)
       copy_positions(tile);
     else
       set_positions(tile);
+    if (lane_ < 1 << pieces_log2_)
+      s_.scale_offsets[tile_.buffer][lane_] = scale & 3;
     __syncwarp();
-    if (lane_ == 0)
-      full.arrive_expecting(tile_keys * (128 + 4)); // publishes set_positions
+    if (lane_ == 0) // publishes what the lanes have stored
+      full.arrive_expecting(tile_keys * 128 + (scale_line(log2_) * 4 << pieces_log2_));
     __syncwarp();
     if (lane_ < 1 << pieces_log2_) {
       copy_box(s_.keys[tile_.buffer] + (lane_ << log2_) * 128, task_.key_map, row, full);
-      copy_line(s_.scales[tile_.buffer] + lane_ * scale_pitch(log2_), task_.scale_map,
-                row + task_.scale_shift, full);
+      copy_line(s_.scales[tile_.buffer] + lane_ * scale_pitch(log2_), task_.scale_map, scale & ~3,
+                full);
     }
     full.arrive_after_copies();
     tile_.advance(P::consumers);

@@ -64,7 +64,7 @@ private:
   Storage& s_;
   int lane_;
   int piece_, in_piece_;     ///< the row of a tile whose score this lane stores
-  int scale_at_;             ///< where its scale is
+  int scale_at_;             ///< where its scale would be if its piece's line began with it
   int turn_;                 ///< tiles until this warpgroup's next one
   int tiles_ = 0;            ///< of the item that this warpgroup has still to begin
   std::uint32_t wanted_ = 0; ///< the tile's queries that are still to be scored, query_ among them
@@ -172,7 +172,7 @@ private:
   }
   /// Where the scores of query_ go.
   __device__ void set_target(Sums& sums) const {
-    sums.scale = s_.scales[tile_.buffer][scale_at_];
+    sums.scale = s_.scales[tile_.buffer][scale_at_ + s_.scale_offsets[tile_.buffer][piece_]];
     sums.position = s_.positions[tile_.buffer][piece_].of[query_] + in_piece_;
     sums.target = s_.items[item_.buffer].queries[query_].target;
   }

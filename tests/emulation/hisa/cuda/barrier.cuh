@@ -124,6 +124,8 @@ inline void copy_box(void* to, const CUtensorMap& map, std::int32_t row, Barrier
   engine_copy(to, map, 0, row, barrier);
 }
 inline void copy_line(void* to, const CUtensorMap& map, std::int32_t first, Barrier& barrier) {
+  if (first % 4 != 0)
+    emulation::fail("has a line copied from a place that is no multiple of 16 bytes");
   engine_copy(to, map, first, 0, barrier);
 }
 
