@@ -2,13 +2,13 @@
 /// @file
 /// The scoring kernel of sm_90a: one kernel for pooled rows and tokens, all rows or listed ones.
 ///
-/// A CTA works on *items*, a group of four neighbouring queries and a range of key tiles each.
-///   1. Producer warps have the copy engine bring an item's queries to shared memory, then, tile by
-///      tile, 64 keys with their scales and positions into a ring.
-///   2. Three consumer warpgroups take the tiles in turn. Each holds the head weights of the four
-///      queries in registers and loads a tile's keys into registers;
+/// A CTA works on *items*, a group of four neighbouring queries and a share of its key tiles each.
+///   1. A producer warp brings an item's queries to shared memory; others have the copy engine
+///      bring, tile by tile, 128 keys with their scales and positions to a ring.
+///   2. Three consumer warpgroups take the tiles in turn and load a tile's keys into registers;
 ///   3. for each query that wants the tile, the tensor core multiplies the keys with the query's
-///      heads, while the products of the query before are weighted, summed over heads and stored.
+///      heads, one half of the keys while the products of the other are weighted, summed over heads
+///      and stored.
 #pragma once
 
 #include <hisa/cuda/group.cuh>
@@ -22,9 +22,9 @@ namespace cuda {
 ///
 /// For each query that wants one of the warpgroup's tiles there are two products, one with each
 /// half of the tile's keys. All products form one stream: the tensor core works on one while the
-/// one before is weighted and summed. A lane has two rows of each half, a quarter of the heads:
-///   1. the sums of the two halves are exchanged between four lanes, so that each has one row's;
-///   2. each lane stores the score of its row.
+/// one before is weighted and summed. A lane sums a quarter of the heads for two rows of each half;
+/// then four lanes exchange their sums, so that each has those of one row, whose score it stores
+/// while the next products are under way.
 template <int Heads>
 class Consumer {
 public:
@@ -50,10 +50,8 @@ public:
       int const tiles = uniform(s_.headers[item_.buffer].tiles);
       tiles_ = (tiles - turn_ + P::consumers - 1) / P::consumers;
       turn_ += tiles_ * P::consumers - tiles; // the turns go on in the next item
-      if (next_tile()) {
-        choose_query();
+      if (next_tile())
         score_item();
-      }
       leave(s_.item_ring.empty[item_.buffer]);
       item_.advance();
     }
@@ -92,50 +90,44 @@ private:
   /// Scores the warpgroup's tiles of an item, of which the first is known.
   __device__ void score_item() {
     DotProducts<Heads> lower, upper;
+    Weights weights;
     Sums sums;
+    choose_query();
     load_tile();
     start_products(lower, keys_[0], heads_);
     for (;;) {
-      Weights const weights = load_weights();
+      weights = load_weights();
       wait_products<0>();
       start_products(upper, keys_[1], heads_);
       store(sums);
       set_target(sums);
       sum_heads(lower, weights, sums.of[0]);
-      bool const more = next_query();
-      wait_products<0>();
-      if (!more) {
-        sum_heads(upper, weights, sums.of[1]);
-        store(sums);
-        return;
-      }
-      if (new_tile_)
+      wanted_ ^= 1u << query_;
+      if (wanted_ != 0) {
+        choose_query();
+        wait_products<0>();
+      } else {
+        leave_tile(); // all that is needed of it is in registers
+        if (!next_tile())
+          break;
+        choose_query();
+        wait_products<0>();
         load_tile();
+      }
       start_products(lower, keys_[0], heads_);
       sum_heads(upper, weights, sums.of[1]);
     }
+    wait_products<0>();
+    sum_heads(upper, weights, sums.of[1]);
+    store(sums);
   }
 
-  bool new_tile_ = false; ///< its keys are not in registers yet
-
-  /// Goes to the next query of the item's tiles.
-  __device__ bool next_query() {
-    wanted_ ^= 1u << query_;
-    if (wanted_ == 0) {
-      leave_tile(); // all that is needed of it is in registers
-      if (!next_tile())
-        return false;
-    }
-    choose_query();
-    return true;
-  }
   /// Goes to the warpgroup's next tile of the item that somebody wants.
   __device__ bool next_tile() {
     while (tiles_ > 0) {
       --tiles_;
       tile_.wait_full(s_.tile_ring);
       wanted_ = uniform(s_.masks[tile_.buffer]);
-      new_tile_ = true;
       if (wanted_ != 0)
         return true;
       leave_tile();
@@ -149,7 +141,6 @@ private:
   __device__ void load_tile() {
     load_keys(keys_[0], s_.keys[tile_.buffer]);
     load_keys(keys_[1], s_.keys[tile_.buffer] + half_keys * 128);
-    new_tile_ = false;
   }
   /// The last query of a set that is not empty.
   __device__ void choose_query() {
@@ -231,7 +222,6 @@ __global__ void __launch_bounds__(ScorePolicy::threads, 1)
     lower_registers<ScorePolicy::producer_registers>();
     Producer<Heads>(task, storage).run();
   }
-  __syncthreads(); // the tensor core wants all warps of a warpgroup, also those that are done
 #endif
 }
 
