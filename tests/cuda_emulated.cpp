@@ -135,6 +135,9 @@ TEST_CASE("the sections of the suite, tiny") {
   SECTION("pooling") {
     passes_section([&] { suite::pooling(tiny); });
   }
+  SECTION("block-sparse") {
+    passes_section([&] { suite::block_sparse(tiny); });
+  }
   SECTION("batch") {
     passes_section([&] { suite::batch(tiny); });
   }

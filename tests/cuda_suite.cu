@@ -7,6 +7,7 @@
 //
 // reduced is for compute-sanitizer. Sections run in the order of the list below; all by default.
 #include "cuda/batch.hpp"
+#include "cuda/block_sparse.hpp"
 #include "cuda/capture.hpp"
 #include "cuda/indexers.hpp"
 #include "cuda/offsets.hpp"
@@ -34,6 +35,7 @@ constexpr Section sections[] = {
     {"adversarial", suite::adversarial},
     {"odd", suite::odd},
     {"rounds", suite::rounds},
+    {"block-sparse", suite::block_sparse},
     {"regimes", suite::regimes},
     {"batch", suite::batch},
     {"repeats", suite::repeats},

@@ -177,6 +177,11 @@ inline void batch(const Scale& scale) {
        .levels = {{128, k / 128 + 5}, {16, k / 16 + 4}},
        .topk = k,
        .boundary = Boundary::none},
+      {.M = scale.M,
+       .N = scale.N,
+       .levels = {{32, k / 32}},
+       .topk = k / 32 * 32,
+       .indexing = Indexing::block_sparse},
   };
   for (const Case& c : cases) {
     std::optional<BatchTest> test;

@@ -58,8 +58,11 @@ public:
       sizes.push_back(l.block_size);
       budgets.keep.push_back(int(l.keep)), budgets.block_size.push_back(int(l.block_size));
     }
+    if (c.indexing == Indexing::block_sparse)
+      --budgets.keep.count; // the finest level's follows
     Options options;
     options.boundary = c.boundary, options.index_base = c.base, options.workspace_limit = c.limit;
+    indexing_ = c.indexing;
     using Sizes = std::vector<std::int64_t>;
     if (sizes.empty())
       make<Levels<>>(shape, budgets, options);
@@ -109,10 +112,11 @@ private:
   Device<std::uint8_t> workspace_;
   std::int64_t topk_ = 0;
   std::string text_;
+  Indexing indexing_ = Indexing::hierarchical;
 
   template <class LevelsT>
   void make(const Shape<>& shape, const Budgets& budgets, const Options& options) {
-    auto const plan = cuda::make_plan<LevelsT>(shape, budgets, options);
+    auto const plan = plan_of<LevelsT>(shape, budgets, options);
     bytes_ = plan.workspace_bytes();
     call_ = [plan](cudaStream_t stream, const Inputs& in, const Selection& out,
                    const WorkspaceSpan& workspace, const QueryRows& rows) {
@@ -123,6 +127,14 @@ private:
         level = *from++;
       plan(stream, in.queries(), in.keys(), levels, in.ranges(), out, workspace, rows);
     };
+  }
+  template <class LevelsT>
+  cuda::Plan<LevelsT> plan_of(const Shape<>& shape, const Budgets& budgets,
+                              const Options& options) const {
+    if constexpr (LevelsT::count > 0)
+      if (indexing_ == Indexing::block_sparse)
+        return cuda::make_block_sparse_plan<LevelsT>(shape, budgets, options);
+    return cuda::make_plan<LevelsT>(shape, budgets, options);
   }
 };
 

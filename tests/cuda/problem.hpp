@@ -36,6 +36,12 @@ inline const char* name(Boundary b) {
   return names[int(b)];
 }
 
+/// Which indexer is called.
+enum class Indexing {
+  hierarchical, ///< flat without levels
+  block_sparse, ///< whose finest level keeps k / B blocks
+};
+
 struct Case {
   std::int64_t M = 1, N = 1;
   int H = 64;
@@ -49,12 +55,13 @@ struct Case {
   IndexBase base = IndexBase::relative;
   std::int64_t stride = D; ///< between keys
   std::size_t limit = Options{}.workspace_limit;
+  Indexing indexing = Indexing::hierarchical;
 
   std::string path() const {
     std::string s = levels.empty() ? "flat" : "";
     for (const auto& l : levels)
       s += s.empty() ? "B" : ">", s += std::to_string(l.block_size);
-    return s;
+    return indexing == Indexing::block_sparse ? "block-sparse " + s : s;
   }
   std::string text() const {
     std::string s = path();

@@ -58,6 +58,31 @@ inline void refused_plans() {
                             {.topk = 512});
 }
 
+inline void refused_block_sparse_plans() {
+  auto const refuses_block_sparse = [](const std::string& why, const Budgets& budgets,
+                                       const Options& options = {}) {
+    refuses("hisa::cuda::make_block_sparse_plan: " + why, [&] {
+      cuda::make_block_sparse_plan<Levels<dynamic>>(
+          Shape<>{.max_queries = 16, .max_keys = 4096, .heads = 64, .head_dim = D}, budgets,
+          options);
+    });
+  };
+  refuses_block_sparse("budgets.topk is 500, expected a multiple of the block size 128",
+                       {.topk = 500, .block_size = {128}});
+  refuses_block_sparse("budgets.topk is 0, expected a multiple of the block size 128",
+                       {.topk = 0, .block_size = {128}});
+  refuses_block_sparse("block size is 0, expected at least 1", {.topk = 512});
+  refuses_block_sparse("budgets.keep is 1, expected 0 values, one per level above the finest",
+                       {.keep = {4}, .topk = 512, .block_size = {128}});
+  refuses_block_sparse("options.boundary is extra, expected counted or none: the blocks must fit "
+                       "topk",
+                       {.topk = 512, .block_size = {128}}, {.boundary = Boundary::extra});
+  refuses("hisa::cuda::make_plan: shape.heads is 16, expected 64 or 32", [] {
+    cuda::make_block_sparse_plan<Levels<128>>(
+        Shape<>{.max_queries = 16, .max_keys = 4096, .heads = 16, .head_dim = D}, {.topk = 512});
+  });
+}
+
 /// Refuses a call, and writes nothing.
 inline void refused_calls() {
   Case const c{.M = 3, .N = 200, .levels = {{128, 1}}, .topk = 64};
@@ -154,6 +179,7 @@ inline void refused_parts() {
 
 inline void refusals() {
   item("what make_plan refuses", refused_plans);
+  item("what make_block_sparse_plan refuses", refused_block_sparse_plans);
   item("what a call refuses", refused_calls);
   item("what top-k, score and pooling refuse", refused_parts);
 }

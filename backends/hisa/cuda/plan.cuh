@@ -171,7 +171,9 @@ private:
       }
       set_level(level, levels_.count, nullptr, out);
       std::int64_t const stride = keys.row_stride == 0 ? 128 : keys.row_stride;
-      score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces, parts);
+      if (level.scores_wanted || levels_.candidates(levels_.count, level.max_keys) > topk_)
+        score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces,
+              parts);
       launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base}, stream);
     }
   }
