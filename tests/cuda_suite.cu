@@ -13,6 +13,7 @@
 #include "cuda/offsets.hpp"
 #include "cuda/peers.hpp"
 #include "cuda/pooling.hpp"
+#include "cuda/refine.hpp"
 #include "cuda/refusals.hpp"
 #include "cuda/regimes.hpp"
 #include "cuda/repeats.hpp"
@@ -36,6 +37,7 @@ constexpr Section sections[] = {
     {"odd", suite::odd},
     {"rounds", suite::rounds},
     {"block-sparse", suite::block_sparse},
+    {"refine", suite::refine},
     {"regimes", suite::regimes},
     {"batch", suite::batch},
     {"repeats", suite::repeats},

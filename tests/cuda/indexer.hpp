@@ -116,25 +116,33 @@ private:
 
   template <class LevelsT>
   void make(const Shape<>& shape, const Budgets& budgets, const Options& options) {
-    auto const plan = plan_of<LevelsT>(shape, budgets, options);
+    if constexpr (LevelsT::count > 0)
+      if (indexing_ == Indexing::block_sparse)
+        return adopt(cuda::make_block_sparse_plan<LevelsT>(shape, budgets, options),
+                     levels_of<LevelsT>);
+    if constexpr (LevelsT::count == 1)
+      if (indexing_ == Indexing::refine)
+        return adopt(cuda::make_plan<LevelsT, CallerBlocks>(shape, budgets, options),
+                     [](const Inputs& in) { return in.block_lists(); });
+    adopt(cuda::make_plan<LevelsT>(shape, budgets, options), levels_of<LevelsT>);
+  }
+  /// @param blocks  blocks(inputs) is what the plan's calls take as such
+  template <class Plan, class Blocks>
+  void adopt(const Plan& plan, const Blocks& blocks) {
     bytes_ = plan.workspace_bytes();
-    call_ = [plan](cudaStream_t stream, const Inputs& in, const Selection& out,
-                   const WorkspaceSpan& workspace, const QueryRows& rows) {
-      auto const pooled = in.pooled();
-      std::array<PooledKeys<const e4m3fn>, LevelsT::count> levels;
-      auto from = pooled.begin();
-      for (auto& level : levels)
-        level = *from++;
-      plan(stream, in.queries(), in.keys(), levels, in.ranges(), out, workspace, rows);
+    call_ = [plan, blocks](cudaStream_t stream, const Inputs& in, const Selection& out,
+                           const WorkspaceSpan& workspace, const QueryRows& rows) {
+      plan(stream, in.queries(), in.keys(), blocks(in), in.ranges(), out, workspace, rows);
     };
   }
   template <class LevelsT>
-  cuda::Plan<LevelsT> plan_of(const Shape<>& shape, const Budgets& budgets,
-                              const Options& options) const {
-    if constexpr (LevelsT::count > 0)
-      if (indexing_ == Indexing::block_sparse)
-        return cuda::make_block_sparse_plan<LevelsT>(shape, budgets, options);
-    return cuda::make_plan<LevelsT>(shape, budgets, options);
+  static std::array<PooledKeys<const e4m3fn>, LevelsT::count> levels_of(const Inputs& in) {
+    auto const pooled = in.pooled();
+    std::array<PooledKeys<const e4m3fn>, LevelsT::count> levels;
+    auto from = pooled.begin();
+    for (auto& level : levels)
+      level = *from++;
+    return levels;
   }
 };
 

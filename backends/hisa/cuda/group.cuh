@@ -51,6 +51,7 @@ struct WarpOperations {
                  "r"(static_cast<unsigned>(condition))
                  : "memory");
   }
+  __device__ void merge(std::uint32_t* p, std::uint32_t bits) const { atomicOr(p, bits); }
   template <class T>
   __device__ T shuffle_up(T value, int distance) const {
     return __shfl_up_sync(0xffffffffu, value, distance);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// The kernel that chooses the blocks that queries keep, and lists the pieces of the level below.
+/// The kernel that finds the blocks that queries keep, by their scores or by another source
+/// (lists.cuh), and lists the pieces of the level below.
 #pragma once
 
 #include <hisa/cuda/choose.cuh>
@@ -10,9 +11,11 @@ HISA_NAMESPACE_BEGIN
 namespace cuda {
 
 /// What the block kernel is asked to do.
+/// @tparam Source  what the blocks are found by: ScoreRows, or the caller's BlockLists
+template <class Source>
 struct KeepTask {
   Level level;
-  ScoreRows scores;
+  Source source;
   std::int32_t* blocks = nullptr; ///< [count, pitch] kept, ascending
   std::int32_t* counts = nullptr; ///< [count]
   std::int64_t pitch = 0;
@@ -33,24 +36,33 @@ struct ListedQuery {
   }
 };
 
-/// How the block kernel runs: a CTA for a group of queries, of which a warp each chooses the
-/// blocks.
+/// How the block kernel runs: a CTA for a group of queries, of which a warp each finds the blocks.
 template <int Capacity>
 struct KeepPolicy {
   static constexpr int threads = 256;
-  static constexpr int bins = 512;
   static constexpr int max_kept = Capacity - 4 * Warp::wave; ///< the largest budget
   static constexpr int listed = group_queries * (max_kept + 2);
-  using Select = gpu::StreamStorage<Capacity, bins>;
 
   struct Lists {
     ListedQuery queries[group_queries];
     gpu::UnionStorage<group_queries, listed> joined;
   };
-  union Storage {
-    Select select[group_queries];
-    Lists lists;
-  };
+};
+
+/// How a warp finds the blocks of one query: `keep(task, i, storage)` writes them and their count.
+template <class Source, int Capacity>
+struct BlocksBy;
+
+template <int Capacity>
+struct BlocksBy<ScoreRows, Capacity> {
+  using Storage = gpu::StreamStorage<Capacity, 512>;
+  __device__ static void keep(const KeepTask<ScoreRows>& task, std::int64_t i, Storage& storage);
+};
+
+template <class Source, int Capacity>
+union KeepStorage {
+  typename BlocksBy<Source, Capacity>::Storage blocks[group_queries];
+  typename KeepPolicy<Capacity>::Lists lists;
 };
 
 /// What a query's blocks are chosen by: found out by one thread for all.
@@ -61,12 +73,12 @@ struct BlockRow {
   bool takes_first = false, takes_last = false, decided = true;
 
   __device__ BlockRow() {}
-  __device__ BlockRow(const KeepTask& task, std::int64_t i) {
+  __device__ BlockRow(const KeepTask<ScoreRows>& task, std::int64_t i) {
     const Level& level = task.level;
     Visible const v = level.visible(i);
     Candidates const c = level.candidates(v, i);
     Contest const blocks = level.contest(c, v);
-    contest = ContestRow(task.scores.values + i * task.scores.pitch, blocks);
+    contest = ContestRow(task.source.values + i * task.source.pitch, blocks);
     row_of = RowOf(c);
     winners = static_cast<std::int32_t>(blocks.winners());
     need = static_cast<std::int32_t>(blocks.need);
@@ -80,10 +92,9 @@ struct BlockRow {
   }
 };
 
-/// One query's blocks, by a warp.
 template <int Capacity>
-__device__ void keep_blocks(const KeepTask& task, std::int64_t i,
-                            typename KeepPolicy<Capacity>::Select& storage) {
+__device__ void BlocksBy<ScoreRows, Capacity>::keep(const KeepTask<ScoreRows>& task, std::int64_t i,
+                                                    Storage& storage) {
   Warp const g{};
   BlockRow const r(task, i); // every lane finds it out: nothing waits for another
   prepare(g, storage);
@@ -110,7 +121,8 @@ __device__ void keep_blocks(const KeepTask& task, std::int64_t i,
   task.counts[i] = kept;
 }
 
-__device__ inline ListedQuery listed_query(const KeepTask& task, std::int64_t i) {
+template <class Source>
+__device__ ListedQuery listed_query(const KeepTask<Source>& task, std::int64_t i) {
   ListedQuery q = {};
   if (i >= task.level.count)
     return q;
@@ -133,8 +145,8 @@ __device__ inline ListedQuery listed_query(const KeepTask& task, std::int64_t i)
 }
 
 /// The pieces of the next level for a group of queries whose blocks are all kept.
-template <int Capacity>
-__device__ void list_pieces(const KeepTask& task, std::int64_t group,
+template <class Source, int Capacity>
+__device__ void list_pieces(const KeepTask<Source>& task, std::int64_t group,
                             typename KeepPolicy<Capacity>::Lists& s) {
   using Group = Cta<KeepPolicy<Capacity>::threads>;
   const PieceLists& pieces = task.pieces;
@@ -191,19 +203,19 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group,
   }
 }
 
-template <int Capacity>
+template <class Source, int Capacity>
 __global__ void __launch_bounds__(KeepPolicy<Capacity>::threads, 2)
-    keep_kernel(const __grid_constant__ KeepTask task) {
+    keep_kernel(const __grid_constant__ KeepTask<Source> task) {
   begin_kernel();
   extern __shared__ __align__(1024) std::uint8_t memory[];
-  auto& storage = *reinterpret_cast<typename KeepPolicy<Capacity>::Storage*>(memory);
+  auto& storage = *reinterpret_cast<KeepStorage<Source, Capacity>*>(memory);
   std::int64_t const group = blockIdx.x;
   unsigned const q = threadIdx.x / Warp::wave;
   std::int64_t const i = group * group_queries + q;
   if (q < group_queries && i < task.level.count)
-    keep_blocks<Capacity>(task, i, storage.select[q]);
+    BlocksBy<Source, Capacity>::keep(task, i, storage.blocks[q]);
   __syncthreads();
-  list_pieces<Capacity>(task, group, storage.lists);
+  list_pieces<Source, Capacity>(task, group, storage.lists);
 }
 
 } // namespace cuda

@@ -3,7 +3,7 @@
 /// Launching kernels, and what is known of the device.
 #pragma once
 
-#include <hisa/cuda/keep.cuh>
+#include <hisa/cuda/lists.cuh>
 #include <hisa/cuda/score.cuh>
 #include <hisa/cuda/tokens.cuh>
 #include <hisa/error.hpp>
@@ -147,11 +147,12 @@ inline void launch_score(const ScoreTask& task, const Device& device, cudaStream
            stream, task, "hisa::score");
 }
 
-template <int Capacity>
-void launch_keep(const KeepTask& task, cudaStream_t stream) {
-  using Policy = KeepPolicy<Capacity>;
-  launch(keep_kernel<Capacity>, row_of_ctas((task.level.count + group_queries - 1) / group_queries),
-         Policy::threads, sizeof(typename Policy::Storage), stream, task, "hisa::keep");
+template <int Capacity, class Source>
+void launch_keep(const KeepTask<Source>& task, cudaStream_t stream) {
+  launch(keep_kernel<Source, Capacity>,
+         row_of_ctas((task.level.count + group_queries - 1) / group_queries),
+         KeepPolicy<Capacity>::threads, sizeof(KeepStorage<Source, Capacity>), stream, task,
+         "hisa::keep");
 }
 
 /// How selections run, by what they are asked for.
@@ -187,7 +188,8 @@ int row_ctas(const TopkTask& task, std::int64_t rows, const Device& device) {
   return ctas;
 }
 
-inline void launch_keep(const KeepTask& task, cudaStream_t stream) {
+template <class Source>
+void launch_keep(const KeepTask<Source>& task, cudaStream_t stream) {
   if (task.level.budget <= KeepPolicy<SelectSizes::keep_small>::max_kept)
     launch_keep<SelectSizes::keep_small>(task, stream);
   else

@@ -30,6 +30,7 @@ struct WarpOperations {
     if (condition)
       atomicAdd(p, 1u);
   }
+  void merge(std::uint32_t* p, std::uint32_t bits) const { atomicOr(p, bits); }
   template <class T>
   T shuffle_up(T value, int distance) const {
     return __shfl_up_sync(0xffffffffu, value, static_cast<unsigned>(distance));
