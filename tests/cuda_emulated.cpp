@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The CUDA backend on the emulated device of tests/emulation: the cases of the program for real
 // devices, at sizes for a CPU, and in many orders of threads, copies and products.
+#include "cuda/sections.hpp"
 #include "emulation/device.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 
 #include <cmath>
 #include <string>
-
-#define main suite_main // it is a program
-#include "cuda_suite.cu"
-#undef main
 
 namespace {
 
@@ -34,13 +31,19 @@ void passes(const Case& c, unsigned seed = 1) {
   CHECK(suite::tally.failures == before);
 }
 
-/// A section of the suite.
-template <class Section>
-void passes_section(const Section& section) {
-  long const before = suite::tally.failures, checks = suite::tally.checks;
-  section();
-  CHECK(suite::tally.failures == before);
-  CHECK(suite::tally.checks > checks);
+void passes(const suite::Section& section, const suite::Scale& scale) {
+  suite::Tally const before = suite::tally;
+  section.run(scale);
+  suite::Tally const now = suite::tally.since(before);
+  CHECK(now.failures == 0);
+  CHECK(now.checks + now.skipped > 0);
+}
+
+/// Top-k alone, of rows up to so long.
+void passes_topk(std::int64_t longest) {
+  suite::Scale scale = suite::tiny();
+  scale.row = longest;
+  passes({"topk", suite::topk}, scale);
 }
 
 /// The thread sanitizer takes the shared memories of CTAs that run together for one.
@@ -95,6 +98,12 @@ TEST_CASE("small calls, and queries that see less than they may keep") {
   passes(c);
 }
 
+TEST_CASE("more blocks than a warp should choose from") {
+  skip_where_slow();
+  passes(call(5, 70000, 32, {16}, {20}, 257));
+  passes(call(2, 70000, 32, {16}, {1000}, 257, Data::ties, Boundary::none, 77));
+}
+
 TEST_CASE("a small workspace: several passes over the queries") {
   for (std::vector<int> sizes : {std::vector<int>{}, std::vector<int>{128}}) {
     Case c = call(13, 901, 64, sizes, std::vector<int>(sizes.size(), 4), 300);
@@ -131,48 +140,23 @@ TEST_CASE("all CTAs of a grid at a time") {
 
 TEST_CASE("the sections of the suite, tiny") {
   skip_where_slow();
-  suite::Scale const tiny = suite::tiny();
-  SECTION("refusals") {
-    passes_section([] { suite::refusals(); });
-  }
-  SECTION("pooling") {
-    passes_section([&] { suite::pooling(tiny); });
-  }
-  SECTION("block-sparse") {
-    passes_section([&] { suite::block_sparse(tiny); });
-  }
-  SECTION("refine") {
-    passes_section([&] { suite::refine(tiny); });
-  }
-  SECTION("batch") {
-    passes_section([&] { suite::batch(tiny); });
-  }
-  SECTION("regimes") {
-    passes_section([&] { suite::regimes(tiny); });
-  }
-  SECTION("repeats") {
-    passes_section([&] { suite::repeats(tiny); });
-  }
-  SECTION("capture") {
-    passes_section([&] { suite::capture(tiny); });
-  }
-  SECTION("peers") {
-    passes_section([&] { suite::peers(tiny); });
-  }
+  for (const suite::Section& section : suite::sections)
+    DYNAMIC_SECTION(section.name) {
+      passes(section, suite::tiny());
+    }
 }
 
 TEST_CASE("top-k alone, for k beyond every buffer too") {
-  suite::Scale scale = suite::tiny();
-  scale.row = 8192;
-  passes_section([&] { suite::topk(scale); });
+  passes_topk(8192);
 }
 
 TEST_CASE("top-k alone by clusters") {
   skip_where_watched();
   skip_where_slow();
-  emulation::settings().processors = 64; // so that a row has several CTAs
+  emulation::settings().processors = 140; // so that a row has several CTAs, up to 8
+  passes_topk(100001);
   suite::Scale scale = suite::tiny();
-  scale.row = 100001;
-  passes_section([&] { suite::topk(scale); });
+  scale.row = 131073;
+  passes({"topk-rows", suite::topk_rows}, scale);
   emulation::settings().processors = 3;
 }

@@ -5,47 +5,17 @@
 //
 //   cuda_suite [full | reduced | tiny] [DUMP.safetensors] [SECTION ...]
 //
-// reduced is for compute-sanitizer. Sections run in the order of the list below; all by default.
-#include "cuda/batch.hpp"
-#include "cuda/block_sparse.hpp"
-#include "cuda/capture.hpp"
-#include "cuda/indexers.hpp"
-#include "cuda/offsets.hpp"
-#include "cuda/peers.hpp"
-#include "cuda/pooling.hpp"
-#include "cuda/refine.hpp"
-#include "cuda/refusals.hpp"
-#include "cuda/regimes.hpp"
-#include "cuda/repeats.hpp"
-#include "cuda/topk.hpp"
+// reduced is for compute-sanitizer. Sections run in the order of cuda/sections.hpp; all by default.
+#include "cuda/sections.hpp"
 #include "cuda/trained.hpp"
+
+#include <algorithm>
+#include <string>
+#include <vector>
 
 namespace {
 
-using suite::Scale;
-
-struct Section {
-  const char* name;
-  void (*run)(const Scale&);
-};
-constexpr Section sections[] = {
-    {"refusals", [](const Scale&) { suite::refusals(); }},
-    {"pooling", suite::pooling},
-    {"topk", suite::topk},
-    {"topk-rows", suite::topk_rows},
-    {"adversarial", suite::adversarial},
-    {"odd", suite::odd},
-    {"rounds", suite::rounds},
-    {"block-sparse", suite::block_sparse},
-    {"refine", suite::refine},
-    {"regimes", suite::regimes},
-    {"batch", suite::batch},
-    {"repeats", suite::repeats},
-    {"capture", suite::capture},
-    {"peers", suite::peers},
-    {"offsets", suite::offsets},
-    {"serving", suite::serving},
-};
+using suite::Scale, suite::Section, suite::sections;
 
 struct Arguments {
   Scale scale = suite::full();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The emulated device itself: it runs what is right and says what is wrong.
-#include <hisa/cuda/group.cuh>
+#include <hisa/cuda/barrier.cuh>
+#include <hisa/cuda/machine.cuh>
 #include <hisa/cuda/mma.cuh>
 
 #include <catch2/catch_test_macros.hpp>

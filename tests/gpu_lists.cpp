@@ -5,6 +5,8 @@
 
 #include <catch2/catch_test_macros.hpp>
 
+#include <algorithm>
+#include <bit>
 #include <map>
 #include <memory>
 #include <random>
@@ -19,10 +21,17 @@ constexpr int lists = 4, capacity = 1024;
 using Union = hisa::gpu::ListUnion<Lockstep::Lane, lists, capacity>;
 using Lists = std::vector<std::vector<std::int32_t>>;
 
-int check(const Lists& in, int lanes, int skipped = -1) {
-  auto storage = std::make_unique<Union::Storage>();
-  std::map<std::int32_t, Union::Entry> got;
+using Ranked = std::map<std::int32_t, Union::Entry>;
+
+struct Result {
+  Ranked entries;
   std::int32_t distinct = -1;
+  int barriers = 0;
+};
+
+Result build(const Lists& in, int lanes, int skipped = -1) {
+  Result result;
+  auto storage = std::make_unique<Union::Storage>();
   Lockstep machine(lanes, skipped);
   machine.run([&](const Lockstep::Lane& lane) {
     std::int32_t counts[lists];
@@ -31,27 +40,46 @@ int check(const Lists& in, int lanes, int skipped = -1) {
     Union joined(lane, *storage);
     std::int32_t const n = joined.build(
         counts, [&](int l, std::int32_t i) { return in[std::size_t(l)].at(std::size_t(i)); },
-        [&](std::int32_t rank, const Union::Entry& e) { REQUIRE(got.emplace(rank, e).second); });
+        [&](std::int32_t rank, const Union::Entry& e) {
+          REQUIRE(result.entries.emplace(rank, e).second);
+        });
     if (lane.lane() == 0)
-      distinct = n;
+      result.distinct = n;
   });
+  result.barriers = machine.barriers();
+  return result;
+}
+
+Ranked union_of(const Lists& in, int lanes) {
+  return build(in, lanes).entries;
+}
+
+int check(const Lists& in, int lanes, int skipped = -1) {
+  auto const [got, distinct, barriers] = build(in, lanes, skipped);
   std::set<std::int32_t> expected;
   for (const auto& list : in)
     expected.insert(list.begin(), list.end());
   REQUIRE(distinct == std::int32_t(expected.size()));
   REQUIRE(got.size() == expected.size());
+  std::set<std::uint32_t> complete; // sets of holders whose entries have all come
+  std::uint32_t holders = 0;
   std::int32_t rank = 0;
-  for (std::int32_t value : expected) {
-    const Union::Entry& e = got.at(rank++);
-    REQUIRE(e.value == value);
+  for (const auto& [at, e] : got) {
+    REQUIRE(at == rank++);
+    REQUIRE(expected.erase(e.value) == 1);
+    if (e.holders() != holders) { // the sets come one after the other
+      complete.insert(holders);
+      REQUIRE(!complete.contains(e.holders()));
+      holders = e.holders();
+    }
     for (int l = 0; l < lists; ++l) {
       const auto& list = in[std::size_t(l)];
-      auto const at = std::lower_bound(list.begin(), list.end(), value);
-      bool const present = at != list.end() && *at == value;
-      REQUIRE(e.index[l] == (present ? std::int32_t(at - list.begin()) : -1));
+      auto const found = std::lower_bound(list.begin(), list.end(), e.value);
+      bool const present = found != list.end() && *found == e.value;
+      REQUIRE(e.index[l] == (present ? std::int32_t(found - list.begin()) : -1));
     }
   }
-  return machine.barriers();
+  return barriers;
 }
 
 Lists random_lists(unsigned seed, int range, int most) {
@@ -77,6 +105,20 @@ TEST_CASE("unions of kept lists") {
   check({{}, {}, {}, {}}, 32);
   check({{}, {5}, {}, {5}}, 32);
   check({{1, 2, 3}, {1, 2, 3}, {1, 2, 3}, {1, 2, 3}}, 64);
+}
+
+TEST_CASE("neighbouring sets of holders differ by one list") {
+  Lists in(lists);
+  for (std::int32_t set = 1; set < 1 << lists; ++set) // one entry for each set
+    for (int l = 0; l < lists; ++l)
+      if (set >> l & 1)
+        in[std::size_t(l)].push_back(set);
+  std::uint32_t before = 0;
+  for (const auto& [rank, entry] : union_of(in, 32)) {
+    if (rank > 0)
+      CHECK(std::popcount(before ^ entry.holders()) == 1);
+    before = entry.holders();
+  }
 }
 
 TEST_CASE("every barrier of a union is needed") {

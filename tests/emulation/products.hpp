@@ -10,7 +10,7 @@
 namespace emulation {
 
 /// What a thread gives: its registers of the keys, and those that the products go to, in the order
-/// that hisa/cuda/mma.cuh describes. Both are used when the products are performed.
+/// that hisa/cuda/tile.cuh describes. Both are used when the products are performed.
 struct Operands {
   const std::uint32_t (*keys)[4];
   float* products;

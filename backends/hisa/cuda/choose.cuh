@@ -100,7 +100,6 @@ struct ShortRows {
 template <int Capacity>
 struct LongRows {
   static constexpr int threads = 512, ctas = Capacity > 8192 ? 1 : 2;
-  static constexpr int capacity = Capacity;
   static constexpr int max_k = Capacity - 4 * threads;
   using Storage = gpu::StreamStorage<Capacity, 2048>;
 

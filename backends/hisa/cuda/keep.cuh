@@ -36,10 +36,16 @@ struct ListedQuery {
   }
 };
 
-/// How the block kernel runs: a CTA for a group of queries, of which a warp each finds the blocks.
-template <int Capacity>
+/// How the block kernel runs: a CTA for a group of queries, whose blocks are found by a warp each
+/// where there are few to choose from, and one after the other by the whole CTA where there are
+/// many.
+/// @tparam Capacity  of a warp's buffer
+template <int Capacity, bool ByWarps>
 struct KeepPolicy {
   static constexpr int threads = 256;
+  using Chooser = std::conditional_t<ByWarps, Warp, Cta<threads>>;
+  static constexpr int choosers = ByWarps ? group_queries : 1; ///< that work at a time
+  static constexpr int capacity = group_queries / choosers * Capacity, bins = ByWarps ? 512 : 2048;
   static constexpr int max_kept = Capacity - 4 * Warp::wave; ///< the largest budget
   static constexpr int listed = group_queries * (max_kept + 2);
 
@@ -49,20 +55,23 @@ struct KeepPolicy {
   };
 };
 
-/// How a warp finds the blocks of one query: `keep(task, i, storage)` writes them and their count.
-template <class Source, int Capacity>
+/// How a chooser finds the blocks of one query by a source: `keep(g, task, i, storage)` writes them
+/// and their count.
+/// @tparam Policy  a KeepPolicy
+template <class Policy, class Source>
 struct BlocksBy;
 
-template <int Capacity>
-struct BlocksBy<ScoreRows, Capacity> {
-  using Storage = gpu::StreamStorage<Capacity, 512>;
-  __device__ static void keep(const KeepTask<ScoreRows>& task, std::int64_t i, Storage& storage);
+template <class Policy>
+struct BlocksBy<Policy, ScoreRows> {
+  using Storage = gpu::StreamStorage<Policy::capacity, Policy::bins>;
+  __device__ static void keep(const typename Policy::Chooser& g, const KeepTask<ScoreRows>& task,
+                              std::int64_t i, Storage& storage);
 };
 
-template <class Source, int Capacity>
+template <class Policy, class Source>
 union KeepStorage {
-  typename BlocksBy<Source, Capacity>::Storage blocks[group_queries];
-  typename KeepPolicy<Capacity>::Lists lists;
+  typename BlocksBy<Policy, Source>::Storage blocks[Policy::choosers];
+  typename Policy::Lists lists;
 };
 
 /// What a query's blocks are chosen by: found out by one thread for all.
@@ -92,10 +101,10 @@ struct BlockRow {
   }
 };
 
-template <int Capacity>
-__device__ void BlocksBy<ScoreRows, Capacity>::keep(const KeepTask<ScoreRows>& task, std::int64_t i,
-                                                    Storage& storage) {
-  Warp const g{};
+template <class Policy>
+__device__ void BlocksBy<Policy, ScoreRows>::keep(const typename Policy::Chooser& g,
+                                                  const KeepTask<ScoreRows>& task, std::int64_t i,
+                                                  Storage& storage) {
   BlockRow const r(task, i); // every lane finds it out: nothing waits for another
   prepare(g, storage);
   g.barrier();
@@ -145,10 +154,10 @@ __device__ ListedQuery listed_query(const KeepTask<Source>& task, std::int64_t i
 }
 
 /// The pieces of the next level for a group of queries whose blocks are all kept.
-template <class Source, int Capacity>
+template <class Policy, class Source>
 __device__ void list_pieces(const KeepTask<Source>& task, std::int64_t group,
-                            typename KeepPolicy<Capacity>::Lists& s) {
-  using Group = Cta<KeepPolicy<Capacity>::threads>;
+                            typename Policy::Lists& s) {
+  using Group = Cta<Policy::threads>;
   const PieceLists& pieces = task.pieces;
   int const ratio = static_cast<int>(task.level.block_size / task.next.block_size);
   int const of_block = ratio >> pieces.piece_log2;
@@ -164,7 +173,7 @@ __device__ void list_pieces(const KeepTask<Source>& task, std::int64_t group,
   // 1. Blocks become rows of the level's buffer, so that equal rows are equal keys.
   std::int32_t* const rows = pieces.rows + group * pieces.pitch;
   Positions* const positions = pieces.positions + group * pieces.pitch;
-  gpu::ListUnion<Group, group_queries, KeepPolicy<Capacity>::listed> joined(g, s.joined);
+  gpu::ListUnion<Group, group_queries, Policy::listed> joined(g, s.joined);
   std::int32_t const blocks = joined.build(
       counts,
       [&](int q, std::int32_t e) { return queries[q].origin + queries[q].block(e) * ratio; },
@@ -203,19 +212,24 @@ __device__ void list_pieces(const KeepTask<Source>& task, std::int64_t group,
   }
 }
 
-template <class Source, int Capacity>
-__global__ void __launch_bounds__(KeepPolicy<Capacity>::threads, 2)
+/// @tparam Policy  a KeepPolicy
+template <class Policy, class Source>
+__global__ void __launch_bounds__(Policy::threads, 2)
     keep_kernel(const __grid_constant__ KeepTask<Source> task) {
   begin_kernel();
   extern __shared__ __align__(1024) std::uint8_t memory[];
-  auto& storage = *reinterpret_cast<KeepStorage<Source, Capacity>*>(memory);
+  auto& storage = *reinterpret_cast<KeepStorage<Policy, Source>*>(memory);
+  typename Policy::Chooser const g{};
   std::int64_t const group = blockIdx.x;
-  unsigned const q = threadIdx.x / Warp::wave;
-  std::int64_t const i = group * group_queries + q;
-  if (q < group_queries && i < task.level.count)
-    BlocksBy<Source, Capacity>::keep(task, i, storage.blocks[q]);
+  unsigned const chooser = threadIdx.x / g.size();
+#pragma unroll 1
+  for (unsigned turn = 0; turn < group_queries / Policy::choosers; ++turn) {
+    std::int64_t const i = group * group_queries + turn * Policy::choosers + chooser;
+    if (chooser < Policy::choosers && i < task.level.count)
+      BlocksBy<Policy, Source>::keep(g, task, i, storage.blocks[chooser]);
+  }
   __syncthreads();
-  list_pieces<Source, Capacity>(task, group, storage.lists);
+  list_pieces<Policy>(task, group, storage.lists);
 }
 
 } // namespace cuda

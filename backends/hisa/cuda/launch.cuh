@@ -96,9 +96,11 @@ void launch(void (*kernel)(Task), dim3 ctas, int threads, std::size_t bytes, cud
   check(cudaLaunchKernelEx(&config, kernel, task), name);
 }
 
-/// Describes rows of 128 fp8 values to the copy engine, to be fetched in boxes of `box_rows` rows.
-inline CUtensorMap row_map(const e4m3fn* values, std::int64_t rows, std::int64_t stride,
-                           int box_rows) {
+/// Describes a tensor to the copy engine: `count` rows of `width` elements, `stride` bytes apart,
+/// to be fetched in boxes of `box` rows and as wide.
+inline CUtensorMap tensor_map(CUtensorMapDataType type, const void* data, std::int64_t width,
+                              std::int64_t count, std::int64_t stride, int box_width, int box_count,
+                              CUtensorMapSwizzle swizzle) {
   static auto const encode = [] {
     void* function = nullptr;
     cudaDriverEntryPointQueryResult found;
@@ -108,16 +110,29 @@ inline CUtensorMap row_map(const e4m3fn* values, std::int64_t rows, std::int64_t
     return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
   }();
   CUtensorMap map;
-  cuuint64_t const extents[] = {128, static_cast<cuuint64_t>(rows)};
+  cuuint64_t const extents[] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(count)};
   cuuint64_t const strides[] = {static_cast<cuuint64_t>(stride)};
-  cuuint32_t const box[] = {128, static_cast<cuuint32_t>(box_rows)}, steps[] = {1, 1};
+  cuuint32_t const box[] = {static_cast<cuuint32_t>(box_width), static_cast<cuuint32_t>(box_count)};
+  cuuint32_t const steps[] = {1, 1};
   CUresult const result =
-      encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 2, const_cast<e4m3fn*>(values), extents, strides,
-             box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-             CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+      encode(&map, type, count > 0 ? 2 : 1, const_cast<void*>(data), extents, strides, box, steps,
+             CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)
-    hisa::detail::fail<launch_error>("hisa::cuda: cuTensorMapEncodeTiled refused the rows");
+    hisa::detail::fail<launch_error>("hisa::cuda: cuTensorMapEncodeTiled refused a tensor");
   return map;
+}
+
+/// Rows of 128 fp8 values, in boxes of `box` rows.
+inline CUtensorMap row_map(const e4m3fn* values, std::int64_t rows, std::int64_t stride, int box) {
+  return tensor_map(CU_TENSOR_MAP_DATA_TYPE_UINT8, values, 128, rows, stride, 128, box,
+                    CU_TENSOR_MAP_SWIZZLE_128B);
+}
+
+/// Consecutive floats from an address that is a multiple of 16 on, in boxes of `box` floats.
+inline CUtensorMap line_map(const float* values, std::int64_t count, int box) {
+  return tensor_map(CU_TENSOR_MAP_DATA_TYPE_FLOAT32, values, count, 0, 0, box, 1,
+                    CU_TENSOR_MAP_SWIZZLE_NONE);
 }
 
 /// The rows of a level, in its buffer.
@@ -131,9 +146,11 @@ struct Rows {
 inline void set_rows(ScoreTask& task, const Queries<e4m3fn>& queries, const Rows& rows) {
   task.queries = queries;
   task.query_map = row_map(queries.values, queries.count * queries.heads, 128, queries.heads);
-  task.key_map = row_map(rows.values, rows.count, rows.stride, 1 << task.pieces.piece_log2);
-  task.scales = rows.scales;
-  task.last_row = static_cast<std::int32_t>(rows.count - 1);
+  int const piece = 1 << task.pieces.piece_log2;
+  task.key_map = row_map(rows.values, rows.count, rows.stride, piece);
+  task.scale_shift =
+      static_cast<std::int32_t>(reinterpret_cast<std::uintptr_t>(rows.scales) / 4 % 4);
+  task.scale_map = line_map(rows.scales - task.scale_shift, rows.count + task.scale_shift, piece);
 }
 
 inline void launch_score(const ScoreTask& task, const Device& device, cudaStream_t stream) {
@@ -147,18 +164,11 @@ inline void launch_score(const ScoreTask& task, const Device& device, cudaStream
            stream, task, "hisa::score");
 }
 
-template <int Capacity, class Source>
-void launch_keep(const KeepTask<Source>& task, cudaStream_t stream) {
-  launch(keep_kernel<Source, Capacity>,
-         row_of_ctas((task.level.count + group_queries - 1) / group_queries),
-         KeepPolicy<Capacity>::threads, sizeof(KeepStorage<Source, Capacity>), stream, task,
-         "hisa::keep");
-}
-
 /// How selections run, by what they are asked for.
 struct SelectSizes {
   static constexpr int keep_small = 1024, keep_large = 4096;
-  static constexpr int max_keep = KeepPolicy<keep_large>::max_kept;
+  static constexpr int max_keep = KeepPolicy<keep_large, true>::max_kept;
+  static constexpr std::int64_t by_warps = 4096; ///< blocks that a warp is enough for
   using Short = ShortRows<8192>;
   using Long = LongRows<8192>;
   using LongMany = LongRows<16384>;
@@ -177,20 +187,46 @@ void launch_topk(const TopkTask& task, std::int64_t rows, int cluster, cudaStrea
          sizeof(typename Policy::Storage), stream, task, "hisa::topk", cluster);
 }
 
-/// CTAs that share a row: where rows are few and long, as many as the device takes at a time.
+/// CTAs that share a row: where rows are few and long, as many as have a multiprocessor each. Two
+/// CTAs of a multiprocessor are in each other's way.
 template <class Policy>
 int row_ctas(const TopkTask& task, std::int64_t rows, const Device& device) {
   constexpr std::int64_t shortest = 16 * Policy::threads * 2; // of a CTA's part
   int ctas = 1;
-  while (ctas < 8 && rows * ctas < device.processors && 2 * ctas * task.topk <= Policy::capacity &&
-         task.columns >= 2 * ctas * shortest)
+  while (ctas < 8 && 2 * rows * ctas <= device.processors && task.columns >= 2 * ctas * shortest)
     ctas *= 2;
   return ctas;
 }
 
+template <class Policy, class Source>
+void launch_keep_as(const KeepTask<Source>& task, cudaStream_t stream) {
+  launch(keep_kernel<Policy, Source>,
+         row_of_ctas((task.level.count + group_queries - 1) / group_queries), Policy::threads,
+         sizeof(KeepStorage<Policy, Source>), stream, task, "hisa::keep");
+}
+
+template <int Capacity>
+void launch_keep(const KeepTask<ScoreRows>& task, cudaStream_t stream) {
+  const Level& level = task.level;
+  std::int64_t const blocks = level.parents == nullptr
+                                  ? level.max_keys / level.block_size
+                                  : level.parent_pitch * (level.parent_size / level.block_size);
+  if (blocks <= SelectSizes::by_warps)
+    launch_keep_as<KeepPolicy<Capacity, true>>(task, stream);
+  else
+    launch_keep_as<KeepPolicy<Capacity, false>>(task, stream);
+}
+
+/// Lists are never longer than a warp is enough for.
+template <int Capacity>
+void launch_keep(const KeepTask<BlockLists>& task, cudaStream_t stream) {
+  static_assert(SelectSizes::max_keep <= SelectSizes::by_warps);
+  launch_keep_as<KeepPolicy<Capacity, true>>(task, stream);
+}
+
 template <class Source>
 void launch_keep(const KeepTask<Source>& task, cudaStream_t stream) {
-  if (task.level.budget <= KeepPolicy<SelectSizes::keep_small>::max_kept)
+  if (task.level.budget <= KeepPolicy<SelectSizes::keep_small, true>::max_kept)
     launch_keep<SelectSizes::keep_small>(task, stream);
   else
     launch_keep<SelectSizes::keep_large>(task, stream);

@@ -12,12 +12,12 @@ namespace cuda {
 
 /// The visible blocks of a list, ascending, each once. A bitmap holds 65536 blocks, and a list is
 /// read once for each of so many blocks that the query sees: 1 M keys at B = 16.
-template <int Capacity>
-struct BlocksBy<BlockLists, Capacity> {
+template <class Policy>
+struct BlocksBy<Policy, BlockLists> {
   using Storage = gpu::DistinctStorage<2048>;
 
-  __device__ static void keep(const KeepTask<BlockLists>& task, std::int64_t i, Storage& storage) {
-    Warp const g{};
+  __device__ static void keep(const typename Policy::Chooser& g, const KeepTask<BlockLists>& task,
+                              std::int64_t i, Storage& storage) {
     Visible const v = task.level.visible(i);
     const std::int32_t* const list = task.source.blocks + v.query * task.source.capacity;
     std::int32_t* const out = task.blocks + i * task.pitch;

@@ -1,47 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// The fp8 tensor core of sm_90a as one warpgroup uses it here: 64 keys from registers times the
-/// heads of one query from shared memory, D = 128.
+/// heads of one query from shared memory, D = 128. Only what is an instruction: tests/emulation has
+/// its likeness.
 #pragma once
 
-#include <hisa/cuda/ring.cuh>
+#include <hisa/cuda/barrier.cuh>
+#include <hisa/cuda/tile.cuh>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
-/// Keys of a tile: the rows of one warpgroup's product.
-inline constexpr int tile_keys = 64;
-
-/// A tile of 64 keys of 128 fp8 values, spread over the registers of a warpgroup: the operand A.
-struct KeyFragment {
-  std::uint32_t values[4][4]; ///< [step of 32 dimensions][register]
-
-  /// Loads the warp's 16 rows of a swizzled tile.
-  __device__ void load(const std::uint8_t* tile) {
-    int const lane = static_cast<int>(threadIdx.x) % 32;
-    int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane % 16;
+/// Loads the warp's 16 of 64 rows of a swizzled tile.
+__device__ inline void load_keys(KeyFragment& keys, const std::uint8_t* rows) {
+  int const lane = static_cast<int>(threadIdx.x) % 32;
+  int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane % 16;
+  std::uint32_t const first = shared_address(rows) + swizzled(row, lane / 16);
 #pragma unroll
-    for (int step = 0; step < 4; ++step)
-      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                   : "=r"(values[step][0]), "=r"(values[step][1]), "=r"(values[step][2]),
-                     "=r"(values[step][3])
-                   : "r"(shared_address(tile + swizzled(row, 2 * step + lane / 16))));
-  }
-};
-
-/// Describes a swizzled tile of 128-byte rows to the tensor core: the operand B.
-__device__ inline std::uint64_t tile_descriptor(const void* tile) {
-  std::uint64_t const address = (shared_address(tile) & 0x3ffff) >> 4;
-  constexpr std::uint64_t leading = 1, between_8_rows = 1024 >> 4, swizzle_128 = 1;
-  return address | leading << 16 | between_8_rows << 32 | swizzle_128 << 62;
+  for (std::uint32_t step = 0; step < 4; ++step)
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(keys.values[step][0]), "=r"(keys.values[step][1]),
+                   "=r"(keys.values[step][2]), "=r"(keys.values[step][3])
+                 : "r"(first ^ step << 5)); // rows start at a multiple of 1024 bytes
 }
 
-/// Dot products of a tile: lane 4g + t of warp w holds those of keys 16w + g (values 4i, 4i + 1)
-/// and 16w + g + 8 (values 4i + 2, 4i + 3) with heads 8i + 2t and 8i + 2t + 1.
-template <int Heads>
-struct DotProducts {
-  float values[Heads / 2];
-};
+/// Where a swizzled tile lies, as the lower word of its descriptor, and the same in all lanes as
+/// far as the compiler knows: it has registers of their own for such values.
+using TileAddress = std::uint32_t;
+__device__ inline TileAddress uniform_address(const void* tile) {
+  constexpr std::uint32_t leading = 1;
+  return __shfl_sync(0xffffffffu, shared_address(tile) >> 4 | leading << 16, 0);
+}
+
+/// Describes a swizzled tile of 128-byte rows, from a step of 32 dimensions on, to the tensor core:
+/// the operand B.
+__device__ inline std::uint64_t tile_descriptor(TileAddress tile, int step) {
+  constexpr std::uint32_t between_8_rows = 1024 >> 4, swizzle_128 = 1u << 30;
+  std::uint64_t descriptor;
+  asm("mov.b64 %0, {%1, %2};"
+      : "=l"(descriptor)
+      : "r"(tile + static_cast<std::uint32_t>(2 * step)), "n"(between_8_rows | swizzle_128));
+  return descriptor;
+}
 
 /// Orders the registers of the warpgroup before its next products.
 __device__ inline void begin_products() {
@@ -90,14 +90,13 @@ __device__ inline void multiply(DotProducts<32>& p, const std::uint32_t (&keys)[
                : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep));
 }
 
-/// Starts the products of a tile of keys with the heads of one query.
+/// Starts the products of 64 keys with the heads of one query, a swizzled tile.
 template <int Heads>
-__device__ void start_products(DotProducts<Heads>& p, const KeyFragment& keys,
-                               std::uint64_t heads) {
+__device__ void start_products(DotProducts<Heads>& p, const KeyFragment& keys, TileAddress heads) {
   begin_products();
 #pragma unroll
   for (int step = 0; step < 4; ++step)
-    multiply(p, keys.values[step], heads + std::uint64_t(2 * step), step > 0);
+    multiply(p, keys.values[step], tile_descriptor(heads, step), step > 0);
   commit_products();
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <hisa/candidates.hpp>
+#include <hisa/cuda/tile.cuh>
 #include <hisa/tensors.hpp>
 
 #include <cuda.h>
@@ -32,9 +33,9 @@ struct PieceLists {
   std::uint32_t* masks = nullptr; ///< [groups, pitch / pieces of a tile] queries of a tile
   std::int32_t* counts = nullptr; ///< [groups] pieces, padding included
   std::int64_t pitch = 0;         ///< a multiple of the pieces of a tile
-  int piece_log2 = 6;
+  int piece_log2 = tile_keys_log2;
 
-  __host__ __device__ int pieces_log2() const { return 6 - piece_log2; } ///< of a tile of 64 rows
+  __host__ __device__ int pieces_log2() const { return tile_keys_log2 - piece_log2; } ///< of a tile
 };
 
 /// One level of the hierarchy for consecutive queries, as all kernels of this backend take it.
@@ -86,10 +87,10 @@ struct Level {
 struct ScoreTask {
   Level level;
   Queries<e4m3fn> queries;
-  CUtensorMap query_map = {};    ///< boxes of one query's heads
-  CUtensorMap key_map = {};      ///< the level's buffer, boxes of one piece
-  const float* scales = nullptr; ///< of the level's rows
-  std::int32_t last_row = 0;     ///< of the level's buffer
+  CUtensorMap query_map = {};   ///< boxes of one query's heads
+  CUtensorMap key_map = {};     ///< the level's buffer, boxes of one piece
+  CUtensorMap scale_map = {};   ///< the scales of its rows, boxes of one piece
+  std::int32_t scale_shift = 0; ///< where the scale of row 0 is
   PieceLists pieces;
   int splits = 1; ///< CTAs that share the tiles of a group
   float* values = nullptr;

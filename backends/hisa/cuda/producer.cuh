@@ -3,8 +3,9 @@
 /// The producer of the scoring kernel (hisa/cuda/score.cuh), and the shared memory that it fills.
 #pragma once
 
-#include <hisa/cuda/mma.cuh>
 #include <hisa/cuda/pieces.cuh>
+#include <hisa/cuda/ring.cuh>
+#include <hisa/cuda/tile.cuh>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
@@ -12,38 +13,74 @@ namespace cuda {
 /// How the scoring kernel runs.
 struct ScorePolicy {
   static constexpr int consumers = 3; ///< warpgroups
-  static constexpr int producers = 4; ///< warps, which take the tiles in turn
-  static constexpr int tiles = 15;    ///< buffers of the ring
+  static constexpr int tiles = 6;     ///< buffers of the ring
   static constexpr int items = 2;     ///< buffers of queries
+  /// A barrier tells two rounds apart, not three: who waits for a round of a buffer must have seen
+  /// the round before. So each buffer has one warpgroup that empties it, and one warp that fills
+  /// it.
+  static_assert(tiles % consumers == 0);
   static constexpr int threads = 128 * (1 + consumers);
   static constexpr int producer_registers = 32, consumer_registers = 160;
+};
+
+/// Lane t of four sums the heads 8i + 2t and 8i + 2t + 1 (see DotProducts), so their weights lie
+/// together, at a distance from the next lane's that spreads them over the banks.
+template <int Heads>
+inline constexpr int weights_pitch = Heads / 4 + 4;
+template <int Heads>
+__device__ constexpr int weight_slot(int head) {
+  return head % 8 / 2 * weights_pitch<Heads> + head / 8 * 2 + head % 2;
+}
+/// The consumers scale dot products down, and the weights are scaled up.
+inline constexpr float relu_down = 0x1p-25f, relu_up = 0x1p+25f;
+
+/// Where a query's scores go.
+struct alignas(16) ScoreTarget {
+  float* scores;
+  std::int32_t limit; ///< candidates, 0: the query needs no scores
+};
+
+/// A query of an item.
+template <int Heads>
+struct QueryItem {
+  alignas(16) float weights[4 * weights_pitch<Heads>]; ///< see weight_slot
+  ScoreTarget target;
 };
 
 /// The queries of an item.
 template <int Heads>
 struct alignas(1024) ItemBuffer {                  // so that each query starts a swizzle period
   std::uint8_t values[group_queries][Heads * 128]; ///< swizzled rows, one per head
-  float weights[group_queries][Heads];
+  QueryItem<Heads> queries[group_queries];
 };
 struct ItemHeader {
   int tiles;
-  std::int32_t limit[group_queries]; ///< candidates of each query, 0 for one that needs no scores
 };
+
+/// Pieces of a tile, which have 8 rows at least.
+inline constexpr int max_pieces = tile_keys / 8;
+/// The copy engine's lines start at multiples of 128 bytes.
+inline constexpr int line_floats = 128 / sizeof(float);
+/// Floats from the scales of one piece of a tile to those of the next.
+__device__ constexpr int scale_pitch(int piece_log2) {
+  return 1 << piece_log2 > line_floats ? 1 << piece_log2 : line_floats;
+}
 
 template <int Heads>
 struct ScoreStorage {
   using P = ScorePolicy;
   alignas(1024) std::uint8_t keys[P::tiles][tile_keys * 128]; ///< swizzled
   alignas(1024) ItemBuffer<Heads> items[P::items];
-  Positions positions[P::tiles][8]; ///< of a tile's pieces
-  float scales[P::tiles][tile_keys];
-  std::uint32_t masks[P::tiles]; ///< queries that want the tile
+  alignas(128) float scales[P::tiles][max_pieces * line_floats];
+  Positions positions[P::tiles][max_pieces]; ///< of a tile's pieces
+  std::uint32_t masks[P::tiles];             ///< queries that want the tile
   ItemHeader headers[P::items];
   RingBarriers<P::tiles> tile_ring;
   RingBarriers<P::items> item_ring;
 };
 
-/// Role of each warp of the last warpgroup. The first of them brings the queries too.
+/// Role of each warp of the last warpgroup: one for the tiles of each consumer, the last for the
+/// queries.
 template <int Heads>
 class Producer {
 public:
@@ -52,7 +89,7 @@ public:
 
   __device__ Producer(const ScoreTask& task, Storage& s)
       : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
-        turn_(static_cast<int>(threadIdx.x) / 32 % P::producers), leads_(turn_ == 0),
+        turn_(static_cast<int>(threadIdx.x) / 32 % 4), brings_queries_(turn_ == P::consumers),
         log2_(task.pieces.piece_log2), pieces_log2_(task.pieces.pieces_log2()),
         listed_(task.pieces.rows != nullptr) {
     tile_.advance(turn_);
@@ -63,40 +100,34 @@ public:
     for (std::int64_t item = blockIdx.x; item < items; item += gridDim.x) {
       group_ = item / task_.splits;
       find_tiles(static_cast<int>(item % task_.splits));
-      if (leads_)
+      if (brings_queries_)
         copy_queries();
-      fetched_ = first_ << pieces_log2_;
-      if (listed_)
-        next_rows_ = fetch_rows(fetched_);
-      int tile = first_ + turn_;
-      for (; tile < end_; tile += P::producers)
-        copy_tile(tile);
-      turn_ = tile - end_; // the turns go on in the next item
+      else
+        copy_tiles();
     }
     wait_copies(); // a CTA's memory must outlive its copies
   }
 
   /// Arrivals at a full tile and at a full item.
-  static constexpr int tile_writers = 33, item_writers = 33;
+  static constexpr int tile_writers = 33, item_writers = 1;
 
 private:
   const ScoreTask& task_;
   Storage& s_;
   int lane_;
   int turn_; ///< tiles until this warp's next one
-  bool leads_;
+  bool brings_queries_;
   int log2_, pieces_log2_;
   bool listed_;
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
   std::int64_t group_ = 0;
-  int first_ = 0, end_ = 0; ///< tiles of the item, counted in the group
+  int first_ = 0; ///< the item's first tile, counted in the group; others follow in steps of splits
+  int tiles_ = 0; ///< of the item
   std::int32_t low_ = 0;    ///< all rows: the first row of the group's tile 0
   // Lane q < group_queries; all rows: the query's row at position 0, and its positions.
   std::int32_t begin_ = 0, limit_ = 0;
-  // Listed: first rows of 32 pieces from `fetched_ - 32`, one a lane, and of the 32 behind them.
-  std::int32_t rows_ = 0, next_rows_ = 0;
-  int fetched_ = 0;
+  std::int32_t next_row_ = 0; ///< lane p: the first row of piece p of this warp's next tile
 
   /// Which tiles the item has and which positions its queries want.
   __device__ void find_tiles(int split) {
@@ -117,8 +148,8 @@ private:
     std::int64_t const rows =
         listed_ ? std::int64_t(task_.pieces.counts[group_]) << log2_ : max(0, high - low_);
     std::int64_t const tiles = (rows + tile_keys - 1) / tile_keys;
-    first_ = static_cast<int>(tiles * split / task_.splits);
-    end_ = static_cast<int>(tiles * (split + 1) / task_.splits);
+    first_ = split;
+    tiles_ = static_cast<int>((tiles - split + task_.splits - 1) / task_.splits);
   }
 
   __device__ void copy_queries() {
@@ -129,60 +160,65 @@ private:
     int const queries = static_cast<int>(
         min(std::int64_t(group_queries), task_.level.count - group_ * group_queries));
     for (int i = lane_; i < queries * Heads; i += 32)
-      copy_4(&item.weights[0][0] + i, task_.queries.weights + first * Heads + i);
+      item.queries[i / Heads].weights[weight_slot<Heads>(i % Heads)] =
+          relu_up * task_.queries.weights[first * Heads + i];
     if (lane_ < group_queries)
-      s_.headers[item_.buffer].limit[lane_] = limit_;
+      item.queries[lane_].target = {task_.values + (group_ * group_queries + lane_) * task_.pitch,
+                                    limit_};
     __syncwarp();
     if (lane_ == 0) {
-      s_.headers[item_.buffer].tiles = end_ - first_;
+      s_.headers[item_.buffer].tiles = tiles_;
       full.arrive_expecting(queries * Heads * 128);
       for (int q = 0; q < queries; ++q)
         copy_box(item.values[q], task_.query_map, static_cast<std::int32_t>(first + q) * Heads,
                  full);
     }
-    full.arrive_after_copies();
     item_.advance();
   }
 
-  /// The first rows of 32 listed pieces, one a lane.
-  __device__ std::int32_t fetch_rows(int piece) const {
-    int const at = piece + lane_;
-    return at < end_ << pieces_log2_ ? task_.pieces.rows[group_ * task_.pieces.pitch + at] : 0;
+  /// Lane p: the first row of piece p of the item's i-th tile.
+  __device__ std::int32_t first_row(int i) const {
+    if (!listed_)
+      return low_ + tile(i) * tile_keys;
+    int const at = (tile(i) << pieces_log2_) + lane_;
+    return i < tiles_ && lane_ < 1 << pieces_log2_
+               ? task_.pieces.rows[group_ * task_.pieces.pitch + at]
+               : 0;
   }
 
-  __device__ void copy_tile(int tile) {
+  __device__ void copy_tiles() {
+    int i = turn_;
+    next_row_ = first_row(i);
+    for (; i < tiles_; i += P::consumers) {
+      std::int32_t const row = next_row_;
+      next_row_ = first_row(i + P::consumers); // asked for before it is needed
+      copy_tile(tile(i), row);
+    }
+    turn_ = i - tiles_; // the turns go on in the next item
+  }
+  /// The item's i-th tile, counted in the group.
+  __device__ int tile(int i) const { return first_ + i * task_.splits; }
+
+  __device__ void copy_tile(int tile, std::int32_t row) {
     tile_.wait_empty(s_.tile_ring);
     Barrier& full = s_.tile_ring.full[tile_.buffer];
-    if (listed_ && tile << pieces_log2_ >= fetched_) {
-      rows_ = next_rows_;
-      fetched_ += 32;
-      next_rows_ = fetch_rows(fetched_);
-    }
     if (listed_)
       copy_positions(tile);
     else
       set_positions(tile);
     __syncwarp();
     if (lane_ == 0)
-      full.arrive_expecting(tile_keys * 128); // publishes set_positions
+      full.arrive_expecting(tile_keys * (128 + 4)); // publishes set_positions
     __syncwarp();
-    std::int32_t const piece_row = first_row(tile, lane_);
-    if (lane_ < 1 << pieces_log2_)
-      copy_box(s_.keys[tile_.buffer] + (lane_ << log2_) * 128, task_.key_map, piece_row, full);
-    for (int r = lane_; r < tile_keys; r += 32) {
-      std::int32_t const row = first_row(tile, r >> log2_) + (r & ((1 << log2_) - 1));
-      copy_4(&s_.scales[tile_.buffer][r], task_.scales + min(row, task_.last_row));
+    if (lane_ < 1 << pieces_log2_) {
+      copy_box(s_.keys[tile_.buffer] + (lane_ << log2_) * 128, task_.key_map, row, full);
+      copy_line(s_.scales[tile_.buffer] + lane_ * scale_pitch(log2_), task_.scale_map,
+                row + task_.scale_shift, full);
     }
     full.arrive_after_copies();
-    tile_.advance(P::producers);
+    tile_.advance(P::consumers);
   }
 
-  /// The first row of a tile's i-th piece. All lanes call it.
-  __device__ std::int32_t first_row(int tile, int i) const {
-    if (!listed_)
-      return low_ + tile * tile_keys;
-    return __shfl_sync(0xffffffffu, rows_, (tile << pieces_log2_) + i - (fetched_ - 32));
-  }
   __device__ void copy_positions(int tile) {
     std::int64_t const at = group_ * task_.pieces.pitch + (std::int64_t(tile) << pieces_log2_);
     if (lane_ < 1 << pieces_log2_)

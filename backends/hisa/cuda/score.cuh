@@ -12,12 +12,19 @@
 #pragma once
 
 #include <hisa/cuda/group.cuh>
+#include <hisa/cuda/mma.cuh>
 #include <hisa/cuda/producer.cuh>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
 /// Role of the warpgroups.
+///
+/// For each query that wants one of the warpgroup's tiles there are two products, one with each
+/// half of the tile's keys. All products form one stream: the tensor core works on one while the
+/// one before is weighted and summed. A lane has two rows of each half, a quarter of the heads:
+///   1. the sums of the two halves are exchanged between four lanes, so that each has one row's;
+///   2. each lane stores the score of its row.
 template <int Heads>
 class Consumer {
 public:
@@ -25,11 +32,14 @@ public:
   using P = ScorePolicy;
 
   __device__ Consumer(const ScoreTask& task, Storage& s)
-      : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32) {
-    int const warp = static_cast<int>(threadIdx.x) / 32 % 4;
-    row_ = 16 * warp + lane_ / 4 + 8 * (lane_ & 1);
-    first_query_ = lane_ & 2;
-    turn_ = static_cast<int>(threadIdx.x) / 128;
+      : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
+        turn_(uniform(static_cast<int>(threadIdx.x) / 128)) {
+    int const log2 = task.pieces.piece_log2;
+    int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane_ / 4 + 8 * (lane_ & 1) +
+                    half_keys * (lane_ >> 1 & 1);
+    piece_ = kept(row >> log2);
+    in_piece_ = kept(row & ((1 << log2) - 1));
+    scale_at_ = kept((row >> log2) * scale_pitch(log2) + (row & ((1 << log2) - 1)));
     tile_.advance(turn_);
   }
 
@@ -37,15 +47,13 @@ public:
     std::int64_t const items = task_.groups() * task_.splits;
     for (std::int64_t item = blockIdx.x; item < items; item += gridDim.x) {
       item_.wait_full(s_.item_ring);
-      load_weights();
-      values_[0] =
-          task_.values + (item / task_.splits * group_queries + first_query_) * task_.pitch;
-      values_[1] = values_[0] + task_.pitch;
-      int const tiles = s_.headers[item_.buffer].tiles;
-      int tile = turn_;
-      for (; tile < tiles; tile += P::consumers)
-        score_tile();
-      turn_ = tile - tiles; // the turns go on in the next item
+      int const tiles = uniform(s_.headers[item_.buffer].tiles);
+      tiles_ = (tiles - turn_ + P::consumers - 1) / P::consumers;
+      turn_ += tiles_ * P::consumers - tiles; // the turns go on in the next item
+      if (next_tile()) {
+        choose_query();
+        score_item();
+      }
       leave(s_.item_ring.empty[item_.buffer]);
       item_.advance();
     }
@@ -54,29 +62,25 @@ public:
 private:
   const ScoreTask& task_;
   Storage& s_;
-  int lane_, row_; ///< row_: of the tile, whose sum ends up in this lane
-  int turn_;       ///< tiles until this warpgroup's next one
+  int lane_;
+  int piece_, in_piece_;     ///< the row of a tile whose score this lane stores
+  int scale_at_;             ///< where its scale is
+  int turn_;                 ///< tiles until this warpgroup's next one
+  int tiles_ = 0;            ///< of the item that this warpgroup has still to begin
+  std::uint32_t wanted_ = 0; ///< the tile's queries that are still to be scored, query_ among them
+  int query_ = 0;            ///< that is scored
+  TileAddress heads_ = 0;    ///< its heads
+  KeyFragment keys_[2];      ///< the halves of the tile
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
-  int first_query_;       ///< of the two whose scores this lane stores
-  float* values_[2] = {}; ///< their rows of scores
-  float weights_[group_queries][Heads / 4];
 
-  // Scaled down, every dot product of finite fp8 values is in [-1, 1], so that saturation is the
-  // ReLU, exactly, NaN counting 0; the weights are scaled up.
-  static constexpr float down = 0x1p-25f, up = 0x1p+25f;
-
-  __device__ void load_weights() {
-#pragma unroll
-    for (int q = 0; q < group_queries; ++q)
-#pragma unroll
-      for (int i = 0; i < Heads / 8; ++i) {
-        auto const w = *reinterpret_cast<const float2*>(
-            &s_.items[item_.buffer].weights[q][8 * i + lane_ % 4 * 2]);
-        weights_[q][2 * i] = w.x * up;
-        weights_[q][2 * i + 1] = w.y * up;
-      }
-  }
+  /// Sums over this lane's heads, on their way to a score.
+  struct Sums {
+    float of[2][2] = {}; ///< [half][row g or g + 8]
+    float scale = 0;
+    std::int32_t position = Positions::absent;
+    ScoreTarget target = {nullptr, 0};
+  };
 
   /// One lane of each warp arrives when the whole warp is done.
   __device__ void leave(Barrier& barrier) const {
@@ -85,100 +89,121 @@ private:
       barrier.arrive();
   }
 
-  __device__ void score_tile() {
-    tile_.wait_full(s_.tile_ring);
-    KeyFragment keys;
-    keys.load(s_.keys[tile_.buffer]);
-    std::uint32_t const mask = __shfl_sync(0xffffffffu, s_.masks[tile_.buffer], 0);
-    Sums sums = {};
-    score_wanted<group_queries, 0>(mask, keys, sums);
-    store(sums);
+  /// Scores the warpgroup's tiles of an item, of which the first is known.
+  __device__ void score_item() {
+    DotProducts<Heads> lower, upper;
+    Sums sums;
+    load_tile();
+    start_products(lower, keys_[0], heads_);
+    for (;;) {
+      Weights const weights = load_weights();
+      wait_products<0>();
+      start_products(upper, keys_[1], heads_);
+      store(sums);
+      set_target(sums);
+      sum_heads(lower, weights, sums.of[0]);
+      bool const more = next_query();
+      wait_products<0>();
+      if (!more) {
+        sum_heads(upper, weights, sums.of[1]);
+        store(sums);
+        return;
+      }
+      if (new_tile_)
+        load_tile();
+      start_products(lower, keys_[0], heads_);
+      sum_heads(upper, weights, sums.of[1]);
+    }
+  }
+
+  bool new_tile_ = false; ///< its keys are not in registers yet
+
+  /// Goes to the next query of the item's tiles.
+  __device__ bool next_query() {
+    wanted_ ^= 1u << query_;
+    if (wanted_ == 0) {
+      leave_tile(); // all that is needed of it is in registers
+      if (!next_tile())
+        return false;
+    }
+    choose_query();
+    return true;
+  }
+  /// Goes to the warpgroup's next tile of the item that somebody wants.
+  __device__ bool next_tile() {
+    while (tiles_ > 0) {
+      --tiles_;
+      tile_.wait_full(s_.tile_ring);
+      wanted_ = uniform(s_.masks[tile_.buffer]);
+      new_tile_ = true;
+      if (wanted_ != 0)
+        return true;
+      leave_tile();
+    }
+    return false;
+  }
+  __device__ void leave_tile() {
     leave(s_.tile_ring.empty[tile_.buffer]);
     tile_.advance(P::consumers);
   }
+  __device__ void load_tile() {
+    load_keys(keys_[0], s_.keys[tile_.buffer]);
+    load_keys(keys_[1], s_.keys[tile_.buffer] + half_keys * 128);
+    new_tile_ = false;
+  }
+  /// The last query of a set that is not empty.
+  __device__ void choose_query() {
+    query_ = 31 - __clz(static_cast<int>(wanted_));
+    heads_ = uniform_address(s_.items[item_.buffer].values[query_]);
+  }
 
-  /// A lane's part of the sums over heads, for each query: rows g and g + 8 of the warp's 16.
-  struct Sums {
-    float of[group_queries][2];
+  /// A lane's head weights.
+  struct Weights {
+    float4 of[Heads / 16];
   };
-
-  /// Turns the tile's queries into a compile-time set, one bit at a time from the last query down:
-  /// the tensor core's asynchronous products need code without branches.
-  template <int Bits, unsigned Wanted>
-  __device__ void score_wanted(std::uint32_t mask, const KeyFragment& keys, Sums& sums) const {
-    if constexpr (Bits > 0) {
-      if (mask >> (Bits - 1) & 1)
-        score_wanted<Bits - 1, (Wanted | 1u << (Bits - 1))>(mask, keys, sums);
-      else
-        score_wanted<Bits - 1, Wanted>(mask, keys, sums);
-    } else if constexpr (Wanted != 0) {
-      DotProducts<Heads> p[2];
-      start<lowest(Wanted)>(p[0], keys);
-      score_queries<Wanted>(p[0], p[1], keys, sums);
-    }
-  }
-  __device__ static constexpr int lowest(unsigned set) {
-    return set & 1 ? 0 : 1 + lowest(set >> 1);
-  }
-
-  template <int Query>
-  __device__ void start(DotProducts<Heads>& p, const KeyFragment& keys) const {
-    start_products(p, keys, tile_descriptor(s_.items[item_.buffer].values[Query]));
-  }
-
-  /// Scores the queries of a set; the products of the first are under way in `now`.
-  template <unsigned Set>
-  __device__ void score_queries(DotProducts<Heads>& now, DotProducts<Heads>& next,
-                                const KeyFragment& keys, Sums& sums) const {
-    constexpr int query = lowest(Set);
-    constexpr unsigned rest = Set & (Set - 1);
-    if constexpr (rest != 0) {
-      start<lowest(rest)>(next, keys);
-      wait_products<1>();
-    } else {
-      wait_products<0>();
-    }
-    sum_heads(now, weights_[query], sums.of[query]);
-    if constexpr (rest != 0)
-      score_queries<rest>(next, now, keys, sums);
-  }
-
-  /// The lane's part of sum_j w_j relu(dot_j): two chains a row.
-  __device__ static void sum_heads(const DotProducts<Heads>& p, const float (&w)[Heads / 4],
-                                   float (&sums)[2]) {
-    float lower[2] = {}, upper[2] = {}; // rows g and g + 8
+  __device__ Weights load_weights() const {
+    auto const from = reinterpret_cast<const float4*>(
+        s_.items[item_.buffer].queries[query_].weights + lane_ % 4 * weights_pitch<Heads>);
+    Weights w;
 #pragma unroll
-    for (int i = 0; i < Heads / 4; ++i) {
-      int const at = i / 2 * 4 + i % 2;
-      lower[i % 2] = fmaf(w[i], __saturatef(p.values[at] * down), lower[i % 2]);
-      upper[i % 2] = fmaf(w[i], __saturatef(p.values[at + 2] * down), upper[i % 2]);
-    }
-    sums[0] = lower[0] + lower[1];
-    sums[1] = upper[0] + upper[1];
+    for (int i = 0; i < Heads / 16; ++i)
+      w.of[i] = from[i];
+    return w;
+  }
+  /// Where the scores of query_ go.
+  __device__ void set_target(Sums& sums) const {
+    sums.scale = s_.scales[tile_.buffer][scale_at_];
+    sums.position = s_.positions[tile_.buffer][piece_].of[query_] + in_piece_;
+    sums.target = s_.items[item_.buffer].queries[query_].target;
   }
 
-  /// Adds up the four lanes' parts, such that each lane ends with the sums of row_ and the queries
-  /// first_query_ and first_query_ + 1; stores those of candidates.
+  /// A lane's part of sum_j w_j relu(dot_j) for two rows.
+  __device__ static void sum_heads(const DotProducts<Heads>& dot, const Weights& w,
+                                   float (&sums)[2]) {
+    sums[0] = sums[1] = 0;
+#pragma unroll
+    for (int i = 0; i < Heads / 16; ++i) {
+      add(w.of[i].x, dot, 8 * i, sums);
+      add(w.of[i].y, dot, 8 * i + 1, sums);
+      add(w.of[i].z, dot, 8 * i + 4, sums);
+      add(w.of[i].w, dot, 8 * i + 5, sums);
+    }
+  }
+  // Scaled down, every dot product of finite fp8 values is in [-1, 1], so that saturation is the
+  // ReLU, exactly, NaN counting 0; the weights are scaled up.
+  __device__ static void add(float w, const DotProducts<Heads>& dot, int at, float (&sums)[2]) {
+    sums[0] = fmaf(w, __saturatef(dot.values[at] * relu_down), sums[0]);
+    sums[1] = fmaf(w, __saturatef(dot.values[at + 2] * relu_down), sums[1]);
+  }
+  /// Adds up the four lanes' parts, such that each lane ends with the sum of its row; stores the
+  /// score if it is a candidate's.
   __device__ void store(const Sums& sums) const {
     bool const odd = lane_ & 1, high = lane_ & 2;
-    float row[group_queries], score[2];
-#pragma unroll
-    for (int q = 0; q < group_queries; ++q)
-      row[q] = exchange(sums.of[q][0], sums.of[q][1], odd, 1);
-#pragma unroll
-    for (int i = 0; i < 2; ++i)
-      score[i] = exchange(row[i], row[i + 2], high, 2);
-    float const scale = s_.scales[tile_.buffer][row_];
-    int const log2 = task_.pieces.piece_log2, in_piece = row_ & ((1 << log2) - 1);
-    const Positions& positions = s_.positions[tile_.buffer][row_ >> log2];
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      std::int32_t const position = positions.of[first_query_ + i] + in_piece;
-      auto const limit =
-          static_cast<std::uint32_t>(s_.headers[item_.buffer].limit[first_query_ + i]);
-      if (static_cast<std::uint32_t>(position) < limit)
-        values_[i][position] = scale * score[i];
-    }
+    float const sum = exchange(exchange(sums.of[0][0], sums.of[0][1], odd, 1),
+                               exchange(sums.of[1][0], sums.of[1][1], odd, 1), high, 2);
+    store_if(static_cast<std::uint32_t>(sums.position) <
+                 static_cast<std::uint32_t>(sums.target.limit),
+             sums.target.scores + sums.position, sums.scale * sum);
   }
   /// Of two sums, keeps the second if `upper`, else the first, and adds the partner's part of it.
   __device__ static float exchange(float a, float b, bool upper, int distance) {
@@ -206,6 +231,7 @@ __global__ void __launch_bounds__(ScorePolicy::threads, 1)
     lower_registers<ScorePolicy::producer_registers>();
     Producer<Heads>(task, storage).run();
   }
+  __syncthreads(); // the tensor core wants all warps of a warpgroup, also those that are done
 #endif
 }
 

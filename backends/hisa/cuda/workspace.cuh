@@ -15,10 +15,10 @@ namespace cuda {
 using hisa::detail::LevelTable;
 
 /// Neighbouring rows of the level below a block of level `l` that go together in tiles: the largest
-/// power of two in the ratio, at most 64, as its logarithm.
+/// power of two in the ratio, at most a tile, as its logarithm.
 inline int piece_log2(const LevelTable& levels, int l) {
   int log2 = 0;
-  while (log2 < 6 && levels.ratio(l) % (2 << log2) == 0)
+  while (log2 < tile_keys_log2 && levels.ratio(l) % (2 << log2) == 0)
     ++log2;
   return log2;
 }
@@ -53,7 +53,7 @@ struct Layout {
                                                   (levels.ratio(l) >> piece_log2(levels, l)));
     }
     layout.scores = (layout.scores + 31) / 32 * 32;
-    layout.pieces = (layout.pieces + 7) / 8 * 8;
+    layout.pieces = (layout.pieces + 15) / 16 * 16; // whole tiles of pieces of 8 rows
     layout.queries = group_queries;
     std::int64_t const groups = static_cast<std::int64_t>(limit / layout.bytes());
     std::int64_t const all = (max_queries + group_queries - 1) / group_queries;

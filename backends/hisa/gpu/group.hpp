@@ -21,8 +21,8 @@
 HISA_NAMESPACE_BEGIN
 namespace gpu {
 
-/// A group of lanes. Every operation but load, store, count and merge is collective: all lanes of
-/// the group (barrier) or of the wave (shuffles) call it.
+/// A group of lanes. Every operation but load, store, count, ticket and merge is collective: all
+/// lanes of the group (barrier) or of the wave (shuffles, sum) call it.
 template <class G>
 concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64_t wide) {
   { G::wave } -> std::convertible_to<int>; // lanes of a wave
@@ -31,10 +31,12 @@ concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64
   g.barrier();                             // orders shared memory among the group's lanes
   { g.shuffle_up(wide, value) } -> std::same_as<std::uint64_t>; // of lane - value, if in the wave
   { g.shuffle(wide, value) } -> std::same_as<std::uint64_t>;    // of the wave's lane `value`
+  { g.sum(1u) } -> std::same_as<std::uint32_t>;                 // over the wave
   { g.load(word) } -> std::same_as<std::uint32_t>;              // from shared memory
   g.store(word, 1u);                                            // to shared memory
   g.count(word, true); // adds 1 to shared memory if the condition holds, atomic
-  g.merge(word, 1u);   // sets bits in shared memory, atomic
+  { g.ticket(word) } -> std::same_as<std::uint32_t>; // adds 1 to shared memory, says what was there
+  g.merge(word, 1u);                                 // sets bits in shared memory, atomic
 };
 
 /// Groups that share a row, one of the row's slices each. `at` is where an object of one's own
@@ -59,6 +61,22 @@ struct Alone {
   }
 };
 
+/// Calls take(rank, value) with the value of an object in each group's shared memory, where
+/// `object` is one's own. Four at a time are under way. Behind the last rank come values T{}.
+template <Group G, Cluster C, class T, class Take>
+HISA_FUNCTION void for_each_rank(const G& g, const C& cluster, T* object, const Take& take) {
+  constexpr int batch = 4;
+  for (int rank = 0; rank < cluster.ranks(); rank += batch) {
+    T values[batch];
+    HISA_UNROLL
+    for (int i = 0; i < batch; ++i)
+      values[i] = rank + i < cluster.ranks() ? g.load(cluster.at(object, rank + i)) : T{};
+    HISA_UNROLL
+    for (int i = 0; i < batch; ++i)
+      take(rank + i, values[i]);
+  }
+}
+
 /// The most waves that a group may have.
 inline constexpr int max_waves = 32;
 
@@ -74,24 +92,35 @@ struct Scanned {
   T total;  ///< sum over the group
 };
 
-/// Sum of `value` over this lane and those before it in the first `lanes` of the wave.
+/// Sum of `value` over this lane and those before it in the wave.
 template <Group G, class T>
-HISA_FUNCTION T wave_scan(const G& g, T value, int lanes) {
+HISA_FUNCTION T wave_scan(const G& g, T value) {
   int const lane = g.lane() % G::wave;
-  for (int step = 1; step < lanes; step *= 2) {
+  for (int step = 1; step < G::wave; step *= 2) {
     T const other = g.shuffle_up(value, step);
     value += lane >= step ? other : T(0);
   }
   return value;
 }
 
+/// Sum of `value` over the wave.
+/// @tparam T  std::uint32_t; or std::uint64_t, in whose halves neither sum overflows
+template <Group G, class T>
+HISA_FUNCTION T wave_sum(const G& g, T value) {
+  if constexpr (sizeof(T) == 4)
+    return g.sum(value);
+  else
+    return T(g.sum(static_cast<std::uint32_t>(value >> 32))) << 32 |
+           g.sum(static_cast<std::uint32_t>(value));
+}
+
 /// Sum of `value` over the lanes before this one. The caller alternates `half` between 0 and 1 from
 /// one scan to the next. One barrier.
-/// @tparam T  std::uint32_t or std::uint64_t
+/// @tparam T  as in wave_sum
 template <Group G, class T>
 HISA_FUNCTION Scanned<T> exclusive_scan(const G& g, T value, ScanStorage& storage, int half) {
   int const lane = g.lane() % G::wave, wave = g.lane() / G::wave, waves = g.size() / G::wave;
-  T const inclusive = wave_scan(g, value, G::wave);
+  T const inclusive = wave_scan(g, value);
   if (waves == 1) {
     g.barrier(); // callers rely on it
     return {inclusive - value, g.shuffle(inclusive, G::wave - 1)};
@@ -100,9 +129,8 @@ HISA_FUNCTION Scanned<T> exclusive_scan(const G& g, T value, ScanStorage& storag
     g.store(&storage.totals[half][wave], std::uint64_t(inclusive));
   g.barrier();
   T const mine = lane < waves ? static_cast<T>(g.load(&storage.totals[half][lane])) : T(0);
-  T const up_to = wave_scan(g, mine, waves);
-  T const before = g.shuffle(up_to, wave > 0 ? wave - 1 : 0);
-  return {inclusive - value + (wave > 0 ? before : T(0)), g.shuffle(up_to, waves - 1)};
+  T const before = wave_sum(g, lane < wave ? mine : T(0));
+  return {before + inclusive - value, wave_sum(g, mine)};
 }
 
 } // namespace gpu

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// The union of the kept lists of a few neighbouring queries, so that a key that several of them
-/// kept is fetched once. Built by a group of lanes:
+/// kept is fetched once. Entries with the same *holders*, the lists that have them, come together:
+/// then the keys of a tile are wanted by the same queries. Built by a group of lanes:
 ///   1. the lists, ascending each, go to shared memory one behind the other;
-///   2. an entry is a *head* if no list before its own holds the same value, and a scan counts the
-///      heads before every entry;
-///   3. the heads below a value, summed over the lists, are its rank in the union.
+///   2. an entry that no list before its own has is the union's; those of each set of holders are
+///      counted;
+///   3. each draws its rank among those of its set, behind the sets that come before.
+/// The order of entries with the same holders is not the same in every run.
 #pragma once
 
 #include <hisa/gpu/group.hpp>
@@ -17,8 +19,8 @@ namespace gpu {
 template <int Lists, int Capacity>
 struct UnionStorage {
   std::int32_t values[Capacity];
-  std::int32_t heads[Capacity + 1]; ///< heads before an entry, over all lists
-  ScanStorage scan;
+  std::uint32_t entries[1 << Lists]; ///< of each set of holders
+  std::uint32_t drawn[1 << Lists];   ///< ranks
 };
 
 /// An entry of a union: which entry of each list it is, -1 where the list lacks it.
@@ -26,6 +28,13 @@ template <int Lists>
 struct UnionEntry {
   std::int32_t value = 0;
   std::int32_t index[Lists] = {};
+
+  HISA_FUNCTION std::uint32_t holders() const {
+    std::uint32_t set = 0;
+    for (int l = 0; l < Lists; ++l)
+      set |= std::uint32_t(index[l] >= 0) << l;
+    return set;
+  }
 };
 
 /// @tparam Lists     lists that are joined
@@ -45,18 +54,24 @@ public:
                                    const Emit& emit) {
     for (int l = 0; l < Lists; ++l)
       begin_[l + 1] = begin_[l] + counts[l];
-    std::int32_t const entries = begin_[Lists];
-    for (std::int32_t e = g_.lane(); e < entries; e += g_.size())
+    for (std::int32_t e = g_.lane(); e < begin_[Lists]; e += g_.size())
       g_.store(&s_.values[e], std::int32_t(value(list_of(e), e - begin_[list_of(e)])));
+    for (int set = g_.lane(); set < sets; set += g_.size()) {
+      g_.store(&s_.entries[set], 0u);
+      g_.store(&s_.drawn[set], 0u);
+    }
     g_.barrier();
-    std::int32_t const distinct = count_heads(entries);
-    for (std::int32_t e = g_.lane(); e < entries; e += g_.size())
-      if (g_.load(&s_.heads[e]) != g_.load(&s_.heads[e + 1]))
-        emit_head(g_.load(&s_.values[e]), emit);
-    return distinct;
+    for_each([&](const Entry& entry) { g_.count(&s_.entries[entry.holders()], true); });
+    g_.barrier();
+    for_each([&](const Entry& entry) {
+      std::uint32_t const set = entry.holders();
+      emit(before(set) + static_cast<std::int32_t>(g_.ticket(&s_.drawn[set])), entry);
+    });
+    return before(0);
   }
 
 private:
+  static constexpr int sets = 1 << Lists;
   G g_;
   Storage& s_;
   std::int32_t begin_[Lists + 1] = {};
@@ -67,8 +82,24 @@ private:
       list += entry >= begin_[l];
     return list;
   }
-  /// The first entry of a list that is not below `value`.
-  HISA_FUNCTION std::int32_t lower_bound(int list, std::int32_t value) const {
+  /// Calls f(entry) for this lane's entries of the union.
+  template <class F>
+  HISA_FUNCTION void for_each(const F& f) const {
+    for (std::int32_t e = g_.lane(); e < begin_[Lists]; e += g_.size()) {
+      Entry entry;
+      entry.value = g_.load(&s_.values[e]);
+      int const own = list_of(e);
+      bool first = true;
+      for (int l = 0; l < Lists; ++l) {
+        entry.index[l] = l == own ? e - begin_[l] : find(l, entry.value);
+        first = first && (l >= own || entry.index[l] < 0);
+      }
+      if (first)
+        f(entry);
+    }
+  }
+  /// Which entry of a list a value is, -1: none.
+  HISA_FUNCTION std::int32_t find(int list, std::int32_t value) const {
     std::int32_t low = begin_[list], high = begin_[list + 1];
     while (low < high) {
       std::int32_t const middle = low + (high - low) / 2;
@@ -77,45 +108,15 @@ private:
       else
         high = middle;
     }
-    return low;
+    return low < begin_[list + 1] && g_.load(&s_.values[low]) == value ? low - begin_[list] : -1;
   }
-  HISA_FUNCTION bool holds(int list, std::int32_t at, std::int32_t value) const {
-    return at < begin_[list + 1] && g_.load(&s_.values[at]) == value;
-  }
-  /// Step 2.
-  HISA_FUNCTION std::int32_t count_heads(std::int32_t entries) {
-    std::int32_t before = 0;
-    int half = 0;
-    for (std::int32_t base = 0; base < entries; base += g_.size(), half ^= 1) {
-      std::int32_t const e = base + g_.lane();
-      bool head = e < entries;
-      if (head) {
-        std::int32_t const value = g_.load(&s_.values[e]);
-        for (int l = 0; l < list_of(e); ++l)
-          head = head && !holds(l, lower_bound(l, value), value);
-      }
-      auto const sum = exclusive_scan(g_, std::uint32_t(head), s_.scan, half);
-      if (e < entries)
-        g_.store(&s_.heads[e], before + static_cast<std::int32_t>(sum.before));
-      before += static_cast<std::int32_t>(sum.total);
-    }
-    if (g_.lane() == 0)
-      g_.store(&s_.heads[entries], before);
-    g_.barrier();
-    return before;
-  }
-  /// Step 3.
-  template <class Emit>
-  HISA_FUNCTION void emit_head(std::int32_t value, const Emit& emit) const {
-    Entry entry;
-    entry.value = value;
-    std::int32_t rank = 0;
-    for (int l = 0; l < Lists; ++l) {
-      std::int32_t const at = lower_bound(l, value);
-      rank += g_.load(&s_.heads[at]) - g_.load(&s_.heads[begin_[l]]);
-      entry.index[l] = holds(l, at, value) ? at - begin_[l] : -1;
-    }
-    emit(rank, entry);
+  /// Entries of the sets that come before one. Neighbouring sets differ by one list (a Gray code
+  /// that ends at the set of none), for the tiles in which two sets meet.
+  HISA_FUNCTION std::int32_t before(std::uint32_t holders) const {
+    std::uint32_t sum = 0;
+    for (std::uint32_t i = sets - 1; i > 0 && (i ^ i >> 1) != holders; --i)
+      sum += g_.load(&s_.entries[i ^ i >> 1]);
+    return static_cast<std::int32_t>(sum);
   }
 };
 

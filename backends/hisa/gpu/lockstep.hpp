@@ -114,12 +114,15 @@ public:
   }
   template <class T>
   T shuffle(T value, int source) const {
-    Fiber* const group = &machine_->first_of(rank_);
-    group[lane_].offered = value;
-    machine_->yield(At::shuffle);
-    std::uint64_t const received = group[lane_ / wave * wave + source].offered;
-    machine_->yield(At::shuffle); // nobody offers anew before all have received
-    return static_cast<T>(received);
+    return static_cast<T>(exchange(value, [&](const Fiber* of) { return of[source].offered; }));
+  }
+  std::uint32_t sum(std::uint32_t value) const {
+    return static_cast<std::uint32_t>(exchange(value, [](const Fiber* of) {
+      std::uint64_t all = 0;
+      for (int i = 0; i < wave; ++i)
+        all += of[i].offered;
+      return all;
+    }));
   }
   template <class T>
   T load(const T* p) const {
@@ -139,6 +142,11 @@ public:
     ++*p;
   }
   template <class T>
+  T ticket(T* p) const {
+    machine_->touch(p, sizeof(T), Access::add);
+    return (*p)++;
+  }
+  template <class T>
   void merge(T* p, T bits) const {
     machine_->touch(p, sizeof(T), Access::merge);
     *p |= bits;
@@ -148,6 +156,18 @@ private:
   friend class Cluster;
   Lockstep* machine_;
   int lane_, rank_;
+
+  /// Offers a value to the wave and takes from what its lanes, of which `take` gets the first,
+  /// have offered.
+  template <class Take>
+  std::uint64_t exchange(std::uint64_t value, const Take& take) const {
+    Fiber* const group = &machine_->first_of(rank_);
+    group[lane_].offered = value;
+    machine_->yield(At::shuffle);
+    std::uint64_t const taken = take(group + lane_ / wave * wave);
+    machine_->yield(At::shuffle); // nobody offers anew before all have taken
+    return taken;
+  }
 };
 
 /// The cluster as one lane sees it. The shared memories of its groups lie `bytes` apart.

@@ -8,6 +8,8 @@
 ///                   2. choose the bin that holds the k-th of them; after the last digit the
 ///                      threshold is the k-th key and the number of its equals to keep is known;
 ///   compact         3. emit what is above the threshold and the first of its equals, in order.
+/// The groups of a cluster, each with a source of its own, find a threshold together: what they
+/// count they add up through each other's shared memory. Positions ascend with the rank.
 ///
 /// A source comes in *rounds* of four candidates a lane: `source.rounds()` of them, and
 /// `source.take(round)` is what the lane has of that round, a Four or a Share; of rounds behind the
@@ -53,11 +55,26 @@ struct Share {
   HISA_FUNCTION std::uint32_t position(int i) const { return at[i]; }
 };
 
-/// Which candidates win: keys above `key`, and the first `ties` of those that equal it.
+/// Which candidates of a group win: keys above `key`, and the first `ties` of those that equal it.
 struct Threshold {
   std::uint32_t key = 0;
   std::int32_t ties = 0;
+  std::int32_t before = 0; ///< winners in the groups of lower rank
 };
+
+/// A number of candidates of a cluster's groups: of all in the lower half, and of the groups of
+/// lower rank than one's own in the upper half.
+using Tally = std::uint64_t;
+
+HISA_FUNCTION constexpr Tally tally(std::uint32_t count, bool lower) {
+  return (lower ? Tally(count) << 32 : 0) | count;
+}
+HISA_FUNCTION constexpr std::int32_t of_all(Tally t) {
+  return static_cast<std::int32_t>(t & 0xffffffffu);
+}
+HISA_FUNCTION constexpr std::int32_t of_lower(Tally t) {
+  return static_cast<std::int32_t>(t >> 32);
+}
 
 /// Four words that are loaded and stored together.
 struct alignas(16) Words {
@@ -73,18 +90,22 @@ HISA_FUNCTION inline Words* words(std::uint32_t* array, std::int32_t i) {
 template <int Bins>
 struct RadixStorage {
   static_assert(Bins >= 128 && Bins <= 2048 && (Bins & (Bins - 1)) == 0);
-  alignas(16) std::uint32_t histogram[Bins]; ///< all zero between digits
+  // In a cluster two in turn: other groups read one while the next digit is counted.
+  alignas(16) std::uint32_t histogram[2][Bins];
+  std::uint32_t of_waves[2][max_waves]; ///< what each wave has counted, for the other groups
   ScanStorage scan;
-  std::int32_t bin;    ///< the chosen bin
-  std::int32_t need;   ///< candidates still to be taken in it
-  std::int32_t in_bin; ///< candidates in it
+  std::int32_t bin;          ///< the chosen bin
+  std::int32_t need;         ///< candidates still to be taken in it
+  std::int32_t in_bin;       ///< candidates in it
+  std::int32_t lower_above;  ///< of groups of lower rank, candidates of this digit above it
+  std::int32_t lower_in_bin; ///< and in it
 };
 
-/// Makes the storage ready for its first Radix; a barrier has to follow. All lanes call it.
+/// Makes the storage ready for a Radix; a barrier has to follow. All lanes call it.
 template <class G, int Bins>
 HISA_FUNCTION void prepare(const G& g, RadixStorage<Bins>& storage) {
-  for (int i = g.lane(); i < Bins / 4; i += g.size())
-    g.store(words(storage.histogram, i), Words{});
+  for (int i = g.lane(); i < Bins / 2; i += g.size())
+    g.store(words(storage.histogram[0], i), Words{});
 }
 
 /// The counts of up to four rounds in one word: a round's fit 16 bits.
@@ -108,17 +129,19 @@ struct Counts {
   }
 };
 
-/// Radix select by the lanes of a group; the storage is ready.
+/// Radix select by the lanes of a group; the storage was made ready for this object.
 template <Group G, int Bins>
 class Radix {
 public:
   HISA_FUNCTION Radix(const G& g, RadixStorage<Bins>& storage) : g_(g), s_(storage) {}
 
-  /// The threshold of the `k` best of more than k candidates, k >= 1. What the source reads of
-  /// shared memory was written before the last barrier.
-  template <class Source>
-  HISA_FUNCTION Threshold find_threshold(const Source& source, std::int32_t k) {
-    Threshold t{0, k};
+  /// The threshold of the `k` best of more than k candidates, k >= 1; in a cluster, of all groups'.
+  /// What the source reads of shared memory was written before the last barrier.
+  template <class Source, class C = Alone>
+  HISA_FUNCTION Threshold find_threshold(const Source& source, std::int32_t k,
+                                         const C& cluster = C()) {
+    Threshold t{0, k, 0};
+    bool const shared = cluster.ranks() > 1;
     std::uint32_t known = 0; // mask of the leading digits that t.key holds
     for (int shift = 32; shift > 0;) {
       int const width = shift < digit_bits ? shift : digit_bits;
@@ -127,21 +150,25 @@ public:
         count_digit<true>(source, 0, 0, shift, (1u << width) - 1);
       else
         count_digit<false>(source, t.key, known, shift, (1u << width) - 1);
-      choose_bin(t.ties);
+      choose_bin(cluster, t.ties);
       t.key |= static_cast<std::uint32_t>(g_.load(&s_.bin)) << shift;
       t.ties = g_.load(&s_.need);
+      t.before += shared ? g_.load(&s_.lower_above) : 0;
       known = ~0u << shift;
       if (g_.load(&s_.in_bin) == t.ties) // all of the bin are taken
-        return {t.key - 1, 0};
+        return {t.key - 1, 0, t.before + (shared ? g_.load(&s_.lower_in_bin) : 0)};
     }
-    return t;
+    std::int32_t const equal = shared ? g_.load(&s_.lower_in_bin) : 0; // they come first
+    std::int32_t const taken = equal < t.ties ? equal : t.ties;
+    return {t.key, t.ties - taken, t.before + taken};
   }
 
-  /// Calls emit(rank, position, key) for each winner, ranks ascending with positions. A rank is
-  /// given out after all lanes have taken the candidates of its round, and never exceeds the
-  /// winner's index in the source, so `emit` may write the source.
+  /// Calls emit(rank, position, key) for each winner of the group, ranks ascending with positions,
+  /// and returns how many there are. A rank is given out after all lanes have taken the candidates
+  /// of its round, and never exceeds the winner's index in the source, so `emit` may write the
+  /// source.
   template <class Source, class Emit>
-  HISA_FUNCTION void compact(const Source& source, Threshold t, const Emit& emit) {
+  HISA_FUNCTION std::int32_t compact(const Source& source, Threshold t, const Emit& emit) {
     constexpr int batch = Source::batch;
     std::int32_t above = 0, equal = 0; // in the rounds before
     for (int round = 0; round < source.rounds(); round += batch) {
@@ -167,6 +194,7 @@ public:
         above += a.total.of(r);
       }
     }
+    return above + (equal < t.ties ? equal : t.ties);
   }
 
   template <int Rounds>
@@ -194,7 +222,8 @@ private:
                                                    : 7;
   G g_;
   RadixStorage<Bins>& s_;
-  int half_ = 0;
+  int half_ = 0;    ///< of the scan's storage
+  int counted_ = 0; ///< the next digit's histogram: it is all zero; the same in all groups
 
   /// A batch of step 3 where some of the threshold's equals are kept.
   template <class Candidates, int Rounds, class Emit>
@@ -220,7 +249,7 @@ private:
     }
   }
 
-  /// Step 1. The histogram is all zero.
+  /// Step 1.
   template <bool First, class Source>
   HISA_FUNCTION void count_digit(const Source& source, std::uint32_t prefix, std::uint32_t known,
                                  int shift, std::uint32_t mask) {
@@ -233,7 +262,7 @@ private:
         auto const taken = source.take(round + r);
         HISA_UNROLL
         for (int i = 0; i < 4; ++i) // 0 is the least key: counting it harms nobody
-          g_.count(&s_.histogram[taken.key[i] >> shift & mask],
+          g_.count(&s_.histogram[counted_][taken.key[i] >> shift & mask],
                    First || (taken.key[i] & known) == prefix);
       }
     }
@@ -242,38 +271,82 @@ private:
 
   /// Step 2: each lane sums some neighbouring bins, from the highest down; the lane in whose bins
   /// the need-th candidate lies says which. Each lane clears its bins.
-  HISA_FUNCTION void choose_bin(std::int32_t need) {
+  HISA_FUNCTION void choose_bin(const Alone&, std::int32_t need) {
     int const mine = Bins / 4 / g_.size(); // words of four bins
-    Words* const top = words(s_.histogram, Bins / 4 - 1 - g_.lane() * mine);
-    std::int32_t sum = 0;
-    for (int w = 0; w < mine; ++w) {
-      Words const bins = g_.load(top - w);
-      sum += static_cast<std::int32_t>(bins.v[0] + bins.v[1] + bins.v[2] + bins.v[3]);
-    }
+    int const highest = Bins / 4 - 1 - g_.lane() * mine;
+    Words* const top = words(s_.histogram[counted_], highest);
+    std::uint32_t own = 0;
+    for (int w = 0; w < mine; ++w)
+      own += sum(g_.load(top - w).v);
     half_ ^= 1;
-    auto const scanned = exclusive_scan(g_, static_cast<std::uint32_t>(sum), s_.scan, half_);
-    auto before = static_cast<std::int32_t>(scanned.before);
-    bool const here = before < need && need <= before + sum;
+    auto before = exclusive_scan(g_, own, s_.scan, half_).before;
+    bool const here = of_all(before) < need && need <= of_all(before + own);
     for (int w = 0; w < mine; ++w) {
       if (here)
-        find_in(g_.load(top - w), Bins - 4 - 4 * (g_.lane() * mine + w), need, before);
+        find_in(g_.load(top - w).v, 4 * (highest - w), need, before);
       g_.store(top - w, Words{});
     }
     g_.barrier();
   }
 
+  /// Step 2 in a cluster, of groups with a lane for every four bins: they tell each other what each
+  /// wave has counted, and the wave in whose bins the need-th candidate lies adds up its bins. Each
+  /// lane clears its bins of the last digit.
+  template <Cluster C>
+  HISA_FUNCTION void choose_bin(const C& cluster, std::int32_t need) {
+    int const lane = g_.lane() % G::wave, wave = g_.lane() / G::wave, waves = g_.size() / G::wave;
+    int const word = Bins / 4 - 1 - g_.lane();
+    Words* const own = words(s_.histogram[counted_], word);
+    counted_ ^= 1;
+    std::uint32_t* const of_waves = s_.of_waves[counted_];
+    std::uint32_t const mine = wave_scan(g_, sum(g_.load(own).v));
+    if (lane == G::wave - 1)
+      g_.store(of_waves + wave, mine);
+    cluster.barrier();
+
+    Tally of_wave = 0; // of wave number `lane`
+    if (lane < waves)
+      for_each_rank(g_, cluster, of_waves + lane, [&](int rank, std::uint32_t count) {
+        of_wave += tally(count, rank < cluster.rank());
+      });
+    Tally before = wave_sum(g_, lane < wave ? of_wave : 0);
+    Tally const through = before + g_.shuffle(of_wave, wave);
+    bool const here = of_all(before) < need && need <= of_all(through);
+    Tally bins[4] = {};
+    if (here)
+      for_each_rank(g_, cluster, own, [&](int rank, const Words& counts) {
+        HISA_UNROLL
+        for (int i = 0; i < 4; ++i)
+          bins[i] += tally(counts.v[i], rank < cluster.rank());
+      });
+    before += wave_scan(g_, sum(bins)) - sum(bins);
+    if (here)
+      find_in(bins, 4 * word, need, before);
+    g_.store(words(s_.histogram[counted_], word), Words{});
+    g_.barrier();
+  }
+
+  template <class T>
+  HISA_FUNCTION static T sum(const T (&bins)[4]) {
+    return bins[0] + bins[1] + bins[2] + bins[3];
+  }
+
   /// Says it if the need-th candidate lies in these bins, of which the first is bin `lowest`.
-  HISA_FUNCTION void find_in(const Words& bins, int lowest, std::int32_t need,
-                             std::int32_t& before) const {
+  /// @tparam T  Tally, or a plain number
+  template <class T>
+  HISA_FUNCTION void find_in(const T (&bins)[4], int lowest, std::int32_t need, T& before) const {
     HISA_UNROLL
     for (int i = 3; i >= 0; --i) {
-      auto const in_bin = static_cast<std::int32_t>(bins.v[i]);
-      if (before < need && need <= before + in_bin) {
+      if (of_all(before) < need && need <= of_all(before + bins[i])) {
         g_.store(&s_.bin, lowest + i);
-        g_.store(&s_.need, need - before);
-        g_.store(&s_.in_bin, in_bin);
+        g_.store(&s_.need, need - of_all(before));
+        g_.store(&s_.in_bin, of_all(bins[i]));
+        if constexpr (std::is_same_v<T, Tally>) {
+          g_.store(&s_.lower_above, of_lower(before));
+          g_.store(&s_.lower_in_bin, of_lower(bins[i]));
+        }
       }
-      before += in_bin;
+      before += bins[i];
     }
   }
 };

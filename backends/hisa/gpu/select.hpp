@@ -73,8 +73,8 @@ HISA_FUNCTION void select_held(const G& g, Storage& storage, const Held<Rounds>&
 }
 
 /// The k best of a long row, which the groups of the cluster share: emit(rank, position) for each,
-/// ranks ascending with positions, by the lanes of the group of rank 0. StreamSelect says how large
-/// k may be; it is at most Capacity / ranks.
+/// ranks ascending with positions, each by a lane of the group in whose slice it is. StreamSelect
+/// says how large k may be.
 template <Group G, Cluster C, int Capacity, int Bins, ScoreRow Row, class Emit>
 HISA_FUNCTION void select_stream(const G& g, const C& cluster,
                                  StreamStorage<Capacity, Bins>& storage, const Row& row,
@@ -95,8 +95,9 @@ HISA_FUNCTION void select_stream(const G& g, const C& cluster,
     stream.restart();
     stream.read(slice, static_cast<const Row*>(nullptr));
   }
-  if (cluster.rank() == 0)
-    stream.finish(emit);
+  stream.finish(emit);
+  if (cluster.ranks() > 1)
+    cluster.barrier(); // others read this group's shared memory
 }
 
 /// A row as a source that is read anew in every round.

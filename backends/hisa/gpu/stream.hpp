@@ -5,7 +5,7 @@
 ///   read     what does not reach the least score that can still win is dropped by one comparison,
 ///            the rest goes to the buffer, in order of position;
 ///   shrink   a full buffer is compacted to its k best, never cut, and the least score rises;
-///   join     the buffers of the groups that share the row become one.
+///   join     the k best of all buffers of the groups that share the row are left in them.
 /// Only a seed may drop a candidate before k that precede it are known. So when fewer than k are
 /// left the seed was too high, and the row is read again without one.
 #pragma once
@@ -106,7 +106,7 @@ public:
     passing.add(0, Radix<G, Bins>::count(four, passes));
     auto sum = radix_.scan(passing);
     if (count_ + sum.total.of(0) > Capacity) {
-      shrink();
+      shrink(Alone());
       passing = {};
       passing.add(0, Radix<G, Bins>::count(four, passes));
       sum = radix_.scan(passing);
@@ -115,7 +115,7 @@ public:
     HISA_UNROLL
     for (int i = 0; i < 4; ++i)
       if (passes(four.key[i]))
-        put(s_, to++, score_bits(four.key[i]), four.position(i));
+        put(to++, score_bits(four.key[i]), four.position(i));
     count_ += sum.total.of(0);
   }
 
@@ -125,39 +125,31 @@ public:
     least_ = 1;
   }
 
-  /// Brings the candidates of a cluster's groups to the group of rank 0, if there are `wanted` of
-  /// them; else they stay where they are and false is returned. k is at most Capacity / ranks.
+  /// Leaves the k best of the cluster's candidates in the buffers of its groups. Where there are
+  /// fewer than `wanted`, nothing is done and false returned. The groups of a cluster read each
+  /// other's shared memory until its next barrier, and have Bins / 4 lanes each.
   template <Cluster C>
   HISA_FUNCTION bool join(const C& cluster, std::int32_t wanted) {
-    if (cluster.ranks() == 1) {
-      g_.barrier();
-      return count_ >= wanted;
-    }
-    auto all = exchange(cluster);
-    if (all.total > Capacity) {
-      shrink();
-      all = exchange(cluster);
-    }
+    auto const all = exchange(cluster);
     if (all.total < wanted)
       return false;
-    if (cluster.rank() != 0)
-      for (std::int32_t i = g_.lane(); i < count_; i += g_.size())
-        put(*cluster.at(&s_, 0), all.before + i, g_.load(&s_.scores[i]), g_.load(&s_.positions[i]));
-    cluster.barrier();
-    count_ = all.total;
+    first_ = all.before;
+    if (all.total > k_) {
+      if (cluster.ranks() == 1)
+        shrink(Alone());
+      else
+        shrink(cluster);
+      g_.barrier();
+    }
     return true;
   }
 
-  /// Calls emit(rank, position) for each of the min(k, candidates) winners, ranks ascending with
+  /// Calls emit(rank, position) for each winner in the group's buffer, ranks ascending with
   /// positions. After join.
   template <class Emit>
-  HISA_FUNCTION void finish(const Emit& emit) {
-    if (count_ > k_) {
-      shrink();
-      g_.barrier();
-    }
-    for (std::int32_t rank = g_.lane(); rank < count_; rank += g_.size())
-      emit(rank, g_.load(&s_.positions[rank]));
+  HISA_FUNCTION void finish(const Emit& emit) const {
+    for (std::int32_t i = g_.lane(); i < count_; i += g_.size())
+      emit(first_ + i, g_.load(&s_.positions[i]));
   }
 
 private:
@@ -214,7 +206,8 @@ private:
   Storage& s_;
   Radix<G, Bins> radix_;
   std::int32_t k_;
-  std::int32_t count_ = 0;
+  std::int32_t count_ = 0;  ///< candidates in the buffer
+  std::int32_t first_ = 0;  ///< rank of the buffer's first winner
   std::uint32_t least_ = 1; ///< candidates with a smaller key are dropped
   int slot_ = 0;            ///< of the next exchange
 
@@ -268,46 +261,49 @@ private:
       HISA_UNROLL
       for (int i = 0; i < 4; ++i)
         if (b.scores[r].v[i] >= least)
-          put(s_, to++, __builtin_bit_cast(std::uint32_t, b.scores[r].v[i]),
+          put(to++, __builtin_bit_cast(std::uint32_t, b.scores[r].v[i]),
               first + static_cast<std::uint32_t>(i));
       count_ += sum.total.of(r);
     }
     return true;
   }
 
-  HISA_FUNCTION void put(Storage& s, std::int32_t to, std::uint32_t score,
-                         std::uint32_t position) const {
-    g_.store(&s.scores[to], score);
-    g_.store(&s.positions[to], position);
+  HISA_FUNCTION void put(std::int32_t to, std::uint32_t score, std::uint32_t position) const {
+    g_.store(&s_.scores[to], score);
+    g_.store(&s_.positions[to], position);
   }
 
-  /// Leaves the k best in the buffer, if it holds more. Later candidates that equal the least of
-  /// them come after it. What is in the buffer was written before the last barrier.
-  HISA_FUNCTION void shrink() {
-    if (count_ <= k_)
-      return;
+  /// Leaves the k best of a cluster's more than k candidates in the buffers. Later candidates that
+  /// equal the least of them come after it. What is in the buffers was written before the last
+  /// barrier.
+  template <Cluster C>
+  HISA_FUNCTION void shrink(const C& cluster) {
     Buffer const source{g_, s_, count_};
-    Threshold const t = radix_.find_threshold(source, k_);
-    radix_.compact(source, t, [&](std::int32_t rank, std::uint32_t position, std::uint32_t key) {
-      put(s_, rank, score_bits(key), position);
-    });
-    count_ = k_;
+    Threshold const t = radix_.find_threshold(source, k_, cluster);
+    count_ = radix_.compact(source, t,
+                            [&](std::int32_t rank, std::uint32_t position, std::uint32_t key) {
+                              put(rank, score_bits(key), position);
+                            });
+    first_ = t.before;
     least_ = t.key + 1;
   }
 
-  /// How many candidates the groups of lower rank have, and all together. Two slots in turn: one is
-  /// written again only after the cluster's barrier between.
+  /// How many candidates the groups of lower rank have, and all together. A barrier. Two slots in
+  /// turn: one is written again only after the cluster's barrier between.
   template <Cluster C>
   HISA_FUNCTION Scanned<std::int32_t> exchange(const C& cluster) {
+    if (cluster.ranks() == 1) {
+      g_.barrier();
+      return {0, count_};
+    }
     if (g_.lane() == 0)
       g_.store(&s_.counts[slot_], count_);
     cluster.barrier();
     Scanned<std::int32_t> all{0, 0};
-    for (int r = 0; r < cluster.ranks(); ++r) {
-      std::int32_t const count = g_.load(&cluster.at(&s_, r)->counts[slot_]);
-      all.before += r < cluster.rank() ? count : 0;
+    for_each_rank(g_, cluster, &s_.counts[slot_], [&](int rank, std::int32_t count) {
+      all.before += rank < cluster.rank() ? count : 0;
       all.total += count;
-    }
+    });
     slot_ ^= 1;
     return all;
   }

@@ -1,39 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// The emulation's hisa/cuda/mma.cuh: the same registers, but products are performed later.
+// The emulation's hisa/cuda/mma.cuh: products are performed later.
 #pragma once
 
-#include <hisa/cuda/ring.cuh>
+#include <hisa/cuda/tile.cuh>
 
+#include "../../intrinsics.hpp"
 #include "../../products.hpp"
+
+#include <cstring>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
-inline constexpr int tile_keys = 64;
-
-struct KeyFragment {
-  std::uint32_t values[4][4]; ///< [step of 32 dimensions][register]
-
-  /// What ldmatrix gives a lane: register r has four bytes of row g + 8 (r % 2), chunk r / 2.
-  void load(const std::uint8_t* tile) {
-    int const lane = static_cast<int>(threadIdx.x) % 32;
-    int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane / 4;
-    for (int step = 0; step < 4; ++step)
-      for (int r = 0; r < 4; ++r)
-        std::memcpy(&values[step][r],
-                    tile + swizzled(row + r % 2 * 8, 2 * step + r / 2) + lane % 4 * 4, 4);
-  }
-};
-
-/// As the machine's, the address is in units of 16 bytes.
-inline std::uint64_t tile_descriptor(const void* tile) {
-  return reinterpret_cast<std::uintptr_t>(emulation::lasting(tile)) / 16;
+/// What ldmatrix gives a lane: register r has four bytes of row g + 8 (r % 2), chunk r / 2.
+inline void load_keys(KeyFragment& keys, const std::uint8_t* rows) {
+  int const lane = static_cast<int>(threadIdx.x) % 32;
+  int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane / 4;
+  for (int step = 0; step < 4; ++step)
+    for (int r = 0; r < 4; ++r)
+      std::memcpy(&keys.values[step][r],
+                  rows + swizzled(row + r % 2 * 8, 2 * step + r / 2) + lane % 4 * 4, 4);
 }
 
-template <int Heads>
-struct DotProducts {
-  float values[Heads / 2];
-};
+/// As the machine's, the address is in units of 16 bytes.
+using TileAddress = std::uint64_t;
+inline TileAddress uniform_address(const void* tile) {
+  return __shfl_sync(0xffffffffu, reinterpret_cast<std::uintptr_t>(emulation::lasting(tile)) / 16,
+                     0);
+}
 
 template <int Pending>
 void wait_products() {
@@ -41,7 +35,7 @@ void wait_products() {
 }
 
 template <int Heads>
-void start_products(DotProducts<Heads>& p, const KeyFragment& keys, std::uint64_t heads) {
+void start_products(DotProducts<Heads>& p, const KeyFragment& keys, TileAddress heads) {
   emulation::start_products({keys.values, p.values}, Heads, heads);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// The emulation's hisa/cuda/ring.cuh: barriers are objects of the host, and copies are done later.
+// The emulation's hisa/cuda/barrier.cuh: barriers are objects of the host, copies are done later.
 #pragma once
 
 #include <hisa/config.hpp>
@@ -7,7 +7,7 @@
 #include <cuda.h>
 
 #include <cstdint>
-#include <string>
+#include <cstring>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
@@ -76,36 +76,7 @@ struct alignas(8) Barrier {
 };
 static_assert(sizeof(Barrier) == 8);
 
-template <int Buffers>
-struct RingBarriers {
-  Barrier full[Buffers];
-  Barrier empty[Buffers];
-
-  void init(int writers, int readers) {
-    for (int i = 0; i < Buffers; ++i) {
-      full[i].init(writers);
-      empty[i].init(readers);
-    }
-  }
-};
-
 inline void publish_barriers() {}
-
-template <int Buffers>
-struct Cursor {
-  int buffer = 0;
-  std::uint32_t parity = 0;
-
-  void advance(int n = 1) {
-    buffer += n;
-    if (buffer >= Buffers) {
-      buffer -= Buffers;
-      parity ^= 1;
-    }
-  }
-  void wait_full(RingBarriers<Buffers>& ring) const { ring.full[buffer].wait(parity); }
-  void wait_empty(RingBarriers<Buffers>& ring) const { ring.empty[buffer].wait(parity ^ 1); }
-};
 
 /// A copy of a thread.
 inline void copy_later(void* to, const void* from, std::size_t bytes) {
@@ -154,10 +125,6 @@ inline void copy_box(void* to, const CUtensorMap& map, std::int32_t row, Barrier
 }
 inline void copy_line(void* to, const CUtensorMap& map, std::int32_t first, Barrier& barrier) {
   engine_copy(to, map, first, 0, barrier);
-}
-
-constexpr int swizzled(int row, int chunk) {
-  return row * 128 + ((chunk ^ (row & 7)) << 4);
 }
 
 } // namespace cuda

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// What kernels ask of the machine beside CUDA's own functions: the overlap of their starts, shares
+/// of the registers, counting in shared memory, clusters of CTAs. Only what is an instruction:
+/// tests/emulation has its likeness.
+#pragma once
+
+#include <hisa/config.hpp>
+
+#include <cstdint>
+
+HISA_NAMESPACE_BEGIN
+namespace cuda {
+
+/// Kernels of one call overlap their starts: a kernel lets its successor start at once, and touches
+/// memory only when its predecessors are complete.
+__device__ inline void begin_kernel() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/// Roles of different needs share the registers of a CTA: a warpgroup takes more or gives some up.
+/// All threads of the warpgroup call it.
+template <int Registers>
+__device__ void raise_registers() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Registers));
+#endif
+}
+template <int Registers>
+__device__ void lower_registers() {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Registers));
+#endif
+}
+
+/// Counts in shared memory where `condition` holds, without a branch: the inner loop of the
+/// selections.
+__device__ inline void count_in_shared(std::uint32_t* p, bool condition) {
+  asm volatile("{ .reg .pred p; setp.ne.u32 p, %1, 0; @p red.shared.add.u32 [%0], 1; }" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(p))),
+               "r"(static_cast<unsigned>(condition))
+               : "memory");
+}
+
+/// Stores to global memory if the condition holds, without a branch.
+__device__ inline void store_if(bool condition, float* to, float value) {
+  asm volatile(
+      "{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %0, 0;\n\t@p st.global.f32 [%1], %2;\n\t}" ::"r"(
+          static_cast<unsigned>(condition)),
+      "l"(to), "f"(value)
+      : "memory");
+}
+
+/// The CTAs of a cluster, or a CTA that was launched without one.
+struct CtaCluster {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  __device__ int rank() const {
+    unsigned rank;
+    asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return static_cast<int>(rank);
+  }
+  __device__ int ranks() const {
+    unsigned ranks;
+    asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(ranks));
+    return static_cast<int>(ranks);
+  }
+  __device__ void barrier() const {
+    __syncwarp();
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+  }
+  template <class T>
+  __device__ T* at(T* object, int rank) const {
+    T* there;
+    asm("mapa.u64 %0, %1, %2;" : "=l"(there) : "l"(object), "r"(rank));
+    return there;
+  }
+#else
+  __device__ int rank() const {
+    return 0;
+  }
+  __device__ int ranks() const {
+    return 1;
+  }
+  __device__ void barrier() const {}
+  template <class T>
+  __device__ T* at(T* object, int) const {
+    return object;
+  }
+#endif
+};
+
+} // namespace cuda
+HISA_NAMESPACE_END

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// What a warpgroup multiplies: a tile of keys, where its bytes are in shared memory and in
+/// registers, and where the dot products are.
+#pragma once
+
+#include <hisa/config.hpp>
+
+#include <cstdint>
+
+HISA_NAMESPACE_BEGIN
+namespace cuda {
+
+/// Keys of a tile, which a warpgroup multiplies in two halves.
+inline constexpr int tile_keys_log2 = 7, tile_keys = 1 << tile_keys_log2, half_keys = tile_keys / 2;
+
+/// Byte offset of 16-byte chunk `chunk` of row `row` in a tile of 128-byte rows, chunks rotated so
+/// that a column of chunks spreads over all banks: the tensor core's 128-byte swizzle.
+HISA_FUNCTION constexpr int swizzled(int row, int chunk) {
+  return row * 128 + ((chunk ^ (row & 7)) << 4);
+}
+
+/// Half a tile, 64 keys of 128 fp8 values, spread over the registers of a warpgroup: the operand A.
+struct KeyFragment {
+  std::uint32_t values[4][4]; ///< [step of 32 dimensions][register]
+};
+
+/// Dot products of half a tile: lane 4g + t of warp w holds those of keys 16w + g (values 4i, 4i +
+/// 1) and 16w + g + 8 (values 4i + 2, 4i + 3) with heads 8i + 2t and 8i + 2t + 1.
+template <int Heads>
+struct DotProducts {
+  float values[Heads / 2];
+};
+
+} // namespace cuda
+HISA_NAMESPACE_END

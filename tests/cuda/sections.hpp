@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The sections of the device suite.
+#pragma once
+
+#include "batch.hpp"
+#include "block_sparse.hpp"
+#include "capture.hpp"
+#include "indexers.hpp"
+#include "offsets.hpp"
+#include "peers.hpp"
+#include "pooling.hpp"
+#include "refine.hpp"
+#include "refusals.hpp"
+#include "regimes.hpp"
+#include "repeats.hpp"
+#include "topk.hpp"
+
+namespace suite {
+
+struct Section {
+  const char* name;
+  void (*run)(const Scale&);
+};
+inline constexpr Section sections[] = {
+    {"refusals", [](const Scale&) { refusals(); }},
+    {"pooling", pooling},
+    {"topk", topk},
+    {"topk-rows", topk_rows},
+    {"adversarial", adversarial},
+    {"odd", odd},
+    {"rounds", rounds},
+    {"block-sparse", block_sparse},
+    {"refine", refine},
+    {"regimes", regimes},
+    {"batch", batch},
+    {"repeats", repeats},
+    {"capture", capture},
+    {"peers", peers},
+    {"offsets", offsets},
+    {"serving", serving},
+};
+
+} // namespace suite

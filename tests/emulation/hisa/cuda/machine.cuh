@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+// The emulation's hisa/cuda/machine.cuh.
+#pragma once
+
+#include <hisa/config.hpp>
+
+#include "../../intrinsics.hpp"
+
+HISA_NAMESPACE_BEGIN
+namespace cuda {
+
+inline void begin_kernel() {}
+template <int Registers>
+void raise_registers() {}
+template <int Registers>
+void lower_registers() {}
+
+inline void count_in_shared(std::uint32_t* p, bool condition) {
+  if (condition)
+    atomicAdd(p, 1u);
+}
+
+inline void store_if(bool condition, float* to, float value) {
+  if (condition)
+    *to = value;
+}
+
+struct CtaCluster {
+  int rank() const { return emulation::self().cta->rank; }
+  int ranks() const { return emulation::cluster_ctas(); }
+  void barrier() const {
+    __syncwarp();
+    emulation::meet(*emulation::self().cta->cluster,
+                    emulation::cluster_ctas() * emulation::cta_threads(), "the cluster's barrier");
+  }
+  template <class T>
+  T* at(T* object, int rank) const {
+    return static_cast<T*>(emulation::in_cta(object, rank));
+  }
+};
+
+} // namespace cuda
+HISA_NAMESPACE_END
