@@ -118,6 +118,9 @@ TEST_CASE("many orders of threads, copies and products") {
     emulation::reseed(seed);
     passes(call(5, 1501, 64, {}, {}, 64), seed);
     passes(call(5, 1501, 32, {128, 16}, {5, 20}, 290), seed);
+    Case lists = call(7, 1501, 32, {16}, {40}, 290);
+    lists.indexing = suite::Indexing::refine;
+    passes(lists, seed);
   }
 }
 

@@ -5,6 +5,7 @@
 // it covered; the exit code is 1 after a failure.
 #include "support/paged.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <string>
 
@@ -58,13 +59,14 @@ void paths(bool sm_90a) {
            "portable pipeline on Cuda: block size is 2,");
     starts(path<Levels<16>>(64, 128, {.keep = {5000}, .topk = 100}),
            "portable pipeline on Cuda: budgets.keep is 5000,");
+    starts(path<Levels<128>, CallerBlocks>(64, 128, one), "cuda pipeline on Cuda: sm_90a");
+    starts(path<Levels<16>, CallerBlocks>(64, 128, {.keep = {5000}, .topk = 100}),
+           "portable pipeline on Cuda: budgets.keep is 5000,");
     starts(path<Levels<>>(64, 128, {.topk = 2048}, (std::int64_t(1) << 31) - 1),
            "portable pipeline on Cuda: shape.max_keys is");
   } else {
     starts(path<Levels<128>>(64, 128, one), "portable pipeline on Cuda: the ");
   }
-  starts(path<Levels<128>, CallerBlocks>(64, 128, one),
-         "portable pipeline on Cuda: the block lists");
   starts(path<Levels<128>, MeanPool, PagedKeys<e4m3fn>>(64, 128, one),
          "portable pipeline on Cuda: the keys");
   starts(path<Levels<128>, MeanPool, ContiguousKeys<float>>(64, 128, one),
@@ -109,24 +111,36 @@ void portable(const char* type) {
        ": flat, one and two levels, ties, paged, equal to the reference bit for bit");
 }
 
-/// A plan of the caller's block lists at sizes that are dispatched with pooled levels.
-void refine() {
-  auto const p = Problem<e4m3fn>::random(41, 9, 1000, 64, 128);
+struct ListProblem {
+  Problem<e4m3fn> p = Problem<e4m3fn>::random(41, 9, 1000, 64, 128);
   std::vector<std::int32_t> lists;
-  for (int i = 0; i < 9 * 12; ++i)
-    lists.push_back(i % 5 == 3 ? -1 : i * 37 % 64);
-  DeviceProblem<e4m3fn> const d(p);
-  Device<std::int32_t> const blocks(lists);
-  Exec const exec;
-  auto const plan = hisa::make_plan<Levels<16>, CallerBlocks>(
-      exec, hisa::Shape<64, 128>{.max_queries = 9, .max_keys = 1000}, {.keep = {12}, .topk = 50});
-  auto const workspace = make_workspace(plan.workspace_bytes());
-  DeviceSelection out(9, 50);
-  plan(exec, d.queries, d.keys, hisa::BlockLists{blocks.data(), 12}, d.ranges, out.view(),
-       span(workspace, plan.workspace_bytes()));
-  exec.fence();
-  expect(same(out.result(), hisa::reference::refine(p.queries(), p.keys(), {lists.data(), 12}, 16,
-                                                    p.ranges(), hisa::reference::Choice{50})),
+  hisa::Shape<64, 128> shape{.max_queries = 9, .max_keys = 1000};
+
+  ListProblem() {
+    for (int i = 0; i < 9 * 12; ++i)
+      lists.push_back(i % 5 == 3 ? -1 : i * 37 % 64);
+  }
+  template <class Plan>
+  Result run(const Plan& plan) const {
+    DeviceProblem<e4m3fn> const d(p);
+    Device<std::int32_t> const blocks(lists);
+    Exec const exec;
+    auto const workspace = make_workspace(plan.workspace_bytes());
+    DeviceSelection out(9, 50);
+    plan(exec, d.queries, d.keys, hisa::BlockLists{blocks.data(), 12}, d.ranges, out.view(),
+         span(workspace, plan.workspace_bytes()));
+    exec.fence();
+    return out.result();
+  }
+};
+
+/// A portable plan of the caller's block lists at sizes that are dispatched.
+void refine() {
+  ListProblem const x;
+  auto const plan = hisa::make_plan_on<hisa::Portable<>, Levels<16>, CallerBlocks>(
+      Exec(), x.shape, {.keep = {12}, .topk = 50});
+  expect(same(x.run(plan), hisa::reference::refine(x.p.queries(), x.p.keys(), {x.lists.data(), 12},
+                                                   16, x.p.ranges(), hisa::reference::Choice{50})),
          "refine");
   done("portable pipeline, e4m3, block lists of the caller at H 64, D 128");
 }
@@ -308,6 +322,28 @@ void dispatched(int heads, const std::vector<int>& keep, int topk, std::int32_t 
        ": equal to hisa::score's selection and to hisa/cuda.hpp; instances, graph");
 }
 
+/// The same plan on the default backend, by the scores that hisa::score writes.
+void dispatched_refine() {
+  ListProblem const x;
+  auto const plan =
+      hisa::make_plan<Levels<16>, CallerBlocks>(Exec(), x.shape, {.keep = {12}, .topk = 50});
+  expect(plan.path().rfind("cuda pipeline", 0) == 0, "refine: " + plan.path());
+  DeviceProblem<e4m3fn> const d(x.p);
+  auto const scores = all_scores(d.queries, d.keys);
+  Result expected;
+  expected.topk = 50;
+  for (std::int64_t t = 0; t < x.p.M; ++t) {
+    auto const v = x.p.ranges().visible(t, x.p.N);
+    std::vector<std::int64_t> list(x.lists.begin() + t * 12, x.lists.begin() + (t + 1) * 12);
+    std::sort(list.begin(), list.end());
+    hisa::reference::keep_tokens(
+        x.p.keys(), v, hisa::reference::children(v, 1, &list, 16), {50},
+        [&](std::int64_t i) { return scores[std::size_t(t * x.p.N + v.anchor + i)]; }, expected);
+  }
+  expect(same(x.run(plan), expected), "refine: the selection of hisa::score's bits");
+  done("dispatched, e4m3, block lists of the caller");
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -325,6 +361,7 @@ int main(int argc, char** argv) {
   pooling<e4m3fn>("e4m3", 64);
   pooling<float>("fp32", 128);
   if (device.not_covered().empty()) {
+    dispatched_refine();
     for (int heads : {64, 32}) {
       dispatched<Levels<>>(heads, {}, 500, 0);
       dispatched<Levels<128>>(heads, {20}, 512, 0);

@@ -4,5 +4,6 @@
 /// is needed. See hisa/cuda/plan.cuh for the indexers.
 #pragma once
 
+#include <hisa/cuda/block_sparse.cuh>
 #include <hisa/cuda/plan.cuh>
 #include <hisa/cuda/pool.cuh>

@@ -15,6 +15,7 @@
 #include <concepts>
 #include <optional>
 #include <string>
+#include <type_traits>
 
 HISA_NAMESPACE_BEGIN
 namespace detail {
@@ -40,11 +41,9 @@ template <CandidateSource Source, SelectStrategy Strategy, class Keys>
 constexpr const char* types_not_covered() {
   if (!std::same_as<Keys, ContiguousKeys<e4m3fn>>)
     return "the keys are not ContiguousKeys<e4m3fn>";
-  if constexpr (std::same_as<Source, CallerBlocks>)
-    return "the block lists are the caller's";
-  else if constexpr (!RowRule<Source>)
+  if constexpr (HeadRule<Source>)
     return "the pooling rule does not make rows of keys";
-  else if (Source::rows != 1)
+  else if (!cuda::takes_source<Source>())
     return "the pooling rule has several rows";
   else
     return std::same_as<Strategy, RadixSelect> ? nullptr : "the strategy is not RadixSelect";
@@ -54,7 +53,8 @@ constexpr const char* types_not_covered() {
 template <class LevelsT, CandidateSource Source, SelectStrategy Strategy, class Keys>
 class CudaPath {
   static constexpr const char* types = types_not_covered<Source, Strategy, Keys>();
-  std::optional<cuda::Plan<LevelsT>> plan_;
+  using Plan = cuda::Plan<LevelsT, std::conditional_t<types == nullptr, Source, MeanPool>>;
+  std::optional<Plan> plan_;
   std::string why_not_;
 
 public:
@@ -86,10 +86,17 @@ public:
   template <class Call>
   void run(const Kokkos::Cuda& exec, const Call& call) const {
     OnDeviceOf const scope(exec);
-    std::array<PooledKeys<const e4m3fn>, LevelsT::count> pooled;
-    std::copy_n(call.pooled, pooled.size(), pooled.begin());
-    (*plan_)(exec.cuda_stream(), call.queries, call.keys, pooled, call.visibility, call.out,
-             {call.workspace, workspace_bytes(0)}, call.rows);
+    auto const take = [&](const auto& blocks) {
+      (*plan_)(exec.cuda_stream(), call.queries, call.keys, blocks, call.visibility, call.out,
+               {call.workspace, workspace_bytes(0)}, call.rows);
+    };
+    if constexpr (std::same_as<Source, CallerBlocks>) {
+      take(call.lists);
+    } else {
+      std::array<PooledKeys<const e4m3fn>, LevelsT::count> pooled;
+      std::copy_n(call.pooled, pooled.size(), pooled.begin());
+      take(pooled);
+    }
   }
 };
 

@@ -87,6 +87,26 @@ private:
   }
 };
 
+/// The budgets of the block-sparse indexer: m = topk / B on the finest level, whose own `budgets`
+/// lack.
+/// @param maker  the function that the user called, for its sentences
+/// @param fixed  the sizes in the type of the levels; dynamic where budgets bring them
+/// @throws precondition_error unless B divides topk and the boundary option is not `extra`
+inline Budgets block_sparse_budgets(const char* maker, const LevelValues& fixed, Budgets budgets,
+                                    Boundary boundary) {
+  int const finest = fixed.count - 1;
+  int const size = fixed[finest] == dynamic ? budgets.block_size[finest] : fixed[finest];
+  require(size >= 1, maker, "block size", size, at_least(1));
+  require(budgets.topk >= size && budgets.topk % size == 0, maker, "budgets.topk", budgets.topk,
+          "a multiple of the block size " + std::to_string(size));
+  require(boundary != Boundary::extra, maker, "options.boundary", "extra",
+          "counted or none: the blocks must fit topk");
+  require(budgets.keep.count == finest, maker, "budgets.keep", budgets.keep.count,
+          std::to_string(finest) + " values, one per level above the finest");
+  budgets.keep.push_back(budgets.topk / size);
+  return budgets;
+}
+
 } // namespace detail
 
 /// What a plan knows when it is made, checked.

@@ -280,22 +280,14 @@ auto make_plan_on(const Exec& exec, const Shape<Heads, HeadDim>& shape, const Bu
 template <class LevelsT, PoolingRule Rule = MeanPool, SelectStrategy Strategy = RadixSelect,
           class Keys = ContiguousKeys<e4m3fn>, class Exec, int Heads = dynamic,
           int HeadDim = dynamic>
-auto make_block_sparse_plan(const Exec& exec, const Shape<Heads, HeadDim>& shape, Budgets budgets,
-                            const Options& options = {}) {
-  constexpr int finest = LevelsT::count - 1;
-  static_assert(finest >= 0, "hisa::make_block_sparse_plan: takes at least one level");
-  constexpr const char* function = "make_block_sparse_plan";
-  int const fixed = LevelsT::block_sizes()[finest];
-  int const size = fixed == dynamic ? budgets.block_size[finest] : fixed;
-  detail::require(size >= 1, function, "block size", size, detail::at_least(1));
-  detail::require(budgets.topk >= size && budgets.topk % size == 0, function, "budgets.topk",
-                  budgets.topk, "a multiple of the block size " + std::to_string(size));
-  detail::require(options.boundary != Boundary::extra, function, "options.boundary", "extra",
-                  "counted or none: the blocks must fit topk");
-  detail::require(budgets.keep.count == finest, function, "budgets.keep", budgets.keep.count,
-                  std::to_string(finest) + " values, one per level above the finest");
-  budgets.keep.push_back(budgets.topk / size);
-  return make_plan<LevelsT, Rule, Strategy, Keys>(exec, shape, budgets, options);
+auto make_block_sparse_plan(const Exec& exec, const Shape<Heads, HeadDim>& shape,
+                            const Budgets& budgets, const Options& options = {}) {
+  static_assert(LevelsT::count > 0, "hisa::make_block_sparse_plan: takes at least one level");
+  return make_plan<LevelsT, Rule, Strategy, Keys>(
+      exec, shape,
+      detail::block_sparse_budgets("make_block_sparse_plan", LevelsT::block_sizes(), budgets,
+                                   options.boundary),
+      options);
 }
 
 HISA_NAMESPACE_END

@@ -16,12 +16,13 @@ inline Problem gather(const Problem& p, const std::vector<std::int64_t>& order) 
   Problem g = p;
   g.M = std::int64_t(order.size());
   g.q.clear(), g.w.clear(), g.ks.clear(), g.ke.clear(), g.anchor.clear(), g.sequence.clear();
+  g.lists.clear();
   for (std::int64_t t : order) {
     auto const i = std::size_t(t);
     auto const add = [&](auto& to, const auto& from, std::int64_t width) {
       to.insert(to.end(), from.begin() + t * width, from.begin() + (t + 1) * width);
     };
-    add(g.q, p.q, p.H * D), add(g.w, p.w, p.H);
+    add(g.q, p.q, p.H * D), add(g.w, p.w, p.H), add(g.lists, p.lists, p.capacity);
     g.ks.push_back(p.ks[i]), g.ke.push_back(p.ke[i]), g.sequence.push_back(p.sequence[i]);
     if (!p.anchor.empty())
       g.anchor.push_back(p.anchor[i]);
@@ -36,7 +37,7 @@ inline Problem joined(const Problem& a, const Problem& b) {
     to.insert(to.end(), from.begin(), from.end());
   };
   add(j.q, b.q), add(j.k, b.k), add(j.w, b.w), add(j.scale, b.scale), add(j.sequence, b.sequence);
-  add(j.ks, b.ks), add(j.ke, b.ke), add(j.anchor, b.anchor);
+  add(j.ks, b.ks), add(j.ke, b.ke), add(j.anchor, b.anchor), add(j.lists, b.lists);
   j.M += b.M, j.N += b.N;
   for (std::size_t t = std::size_t(a.M); t < std::size_t(j.M); ++t) {
     j.ks[t] += std::int32_t(a.N), j.ke[t] += std::int32_t(a.N);
@@ -177,6 +178,18 @@ inline void batch(const Scale& scale) {
        .levels = {{128, k / 128 + 5}, {16, k / 16 + 4}},
        .topk = k,
        .boundary = Boundary::none},
+      {.M = scale.M,
+       .N = scale.N,
+       .levels = {{32, k / 32}},
+       .topk = k / 32 * 32,
+       .indexing = Indexing::block_sparse},
+      {.M = scale.M,
+       .N = scale.N,
+       .levels = {{32, k / 16}},
+       .topk = k,
+       .first = 13,
+       .anchor = 5,
+       .indexing = Indexing::refine},
   };
   for (const Case& c : cases) {
     std::optional<BatchTest> test;

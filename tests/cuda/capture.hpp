@@ -143,7 +143,18 @@ inline void capture(const Scale& scale) {
                          .N = scale.N,
                          .levels = {{128, k / 128 + 6}, {16, k / 16 + 4}},
                          .topk = k,
-                         .limit = 1}})
+                         .limit = 1},
+                         {.M = M,
+                         .N = scale.N,
+                         .levels = {{16, k / 16}},
+                         .topk = k / 16 * 16,
+                         .indexing = Indexing::block_sparse},
+                         {.M = M,
+                         .N = scale.N,
+                         .levels = {{16, k / 8}},
+                         .topk = k,
+                         .limit = 1,
+                         .indexing = Indexing::refine}})
     item("zero lengths at capture, real lengths at replay (" + c.text() + ")",
          [&] { capture_call(c); });
   item("zero lengths at capture, real lengths at replay (top-k)", [&] { capture_topk(scale); });

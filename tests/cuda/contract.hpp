@@ -81,8 +81,14 @@ inline void check_rows(const Case& c, const Problem& p, const Inputs& in, const 
     };
     auto const token_score = [&](std::int64_t i) { return tokens.of(t, v.anchor + i); };
     reference::Result row;
-    reference::keep_row(p.keys(), v, c.levels, {c.topk, c.boundary, c.base}, block_score,
-                        token_score, row);
+    reference::Choice const choice{c.topk, c.boundary, c.base};
+    if (c.indexing == Indexing::refine) {
+      auto const list = p.listed(t);
+      reference::keep_tokens(p.keys(), v, reference::children(v, 1, &list, c.levels[0].block_size),
+                             choice, token_score, row);
+    } else {
+      reference::keep_row(p.keys(), v, c.levels, choice, block_score, token_score, row);
+    }
     Result const expected{c.topk, row.indices, row.counts, row.scores};
     expect(same_row(got, t, expected, 0), c.text() + ": query " + std::to_string(t));
   }

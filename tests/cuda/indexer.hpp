@@ -58,8 +58,11 @@ public:
       sizes.push_back(l.block_size);
       budgets.keep.push_back(int(l.keep)), budgets.block_size.push_back(int(l.block_size));
     }
+    if (c.indexing == Indexing::block_sparse)
+      --budgets.keep.count; // the finest level's follows
     Options options;
     options.boundary = c.boundary, options.index_base = c.base, options.workspace_limit = c.limit;
+    indexing_ = c.indexing;
     using Sizes = std::vector<std::int64_t>;
     if (sizes.empty())
       make<Levels<>>(shape, budgets, options);
@@ -109,20 +112,37 @@ private:
   Device<std::uint8_t> workspace_;
   std::int64_t topk_ = 0;
   std::string text_;
+  Indexing indexing_ = Indexing::hierarchical;
 
   template <class LevelsT>
   void make(const Shape<>& shape, const Budgets& budgets, const Options& options) {
-    auto const plan = cuda::make_plan<LevelsT>(shape, budgets, options);
+    if constexpr (LevelsT::count > 0)
+      if (indexing_ == Indexing::block_sparse)
+        return adopt(cuda::make_block_sparse_plan<LevelsT>(shape, budgets, options),
+                     levels_of<LevelsT>);
+    if constexpr (LevelsT::count == 1)
+      if (indexing_ == Indexing::refine)
+        return adopt(cuda::make_plan<LevelsT, CallerBlocks>(shape, budgets, options),
+                     [](const Inputs& in) { return in.block_lists(); });
+    adopt(cuda::make_plan<LevelsT>(shape, budgets, options), levels_of<LevelsT>);
+  }
+  /// @param blocks  blocks(inputs) is what the plan's calls take as such
+  template <class Plan, class Blocks>
+  void adopt(const Plan& plan, const Blocks& blocks) {
     bytes_ = plan.workspace_bytes();
-    call_ = [plan](cudaStream_t stream, const Inputs& in, const Selection& out,
-                   const WorkspaceSpan& workspace, const QueryRows& rows) {
-      auto const pooled = in.pooled();
-      std::array<PooledKeys<const e4m3fn>, LevelsT::count> levels;
-      auto from = pooled.begin();
-      for (auto& level : levels)
-        level = *from++;
-      plan(stream, in.queries(), in.keys(), levels, in.ranges(), out, workspace, rows);
+    call_ = [plan, blocks](cudaStream_t stream, const Inputs& in, const Selection& out,
+                           const WorkspaceSpan& workspace, const QueryRows& rows) {
+      plan(stream, in.queries(), in.keys(), blocks(in), in.ranges(), out, workspace, rows);
     };
+  }
+  template <class LevelsT>
+  static std::array<PooledKeys<const e4m3fn>, LevelsT::count> levels_of(const Inputs& in) {
+    auto const pooled = in.pooled();
+    std::array<PooledKeys<const e4m3fn>, LevelsT::count> levels;
+    auto from = pooled.begin();
+    for (auto& level : levels)
+      level = *from++;
+    return levels;
   }
 };
 

@@ -53,21 +53,23 @@ struct PooledLevel {
 struct Inputs {
   Device<e4m3fn> q, k;
   Device<float> w, scale;
-  Device<std::int32_t> ks, ke, anchor;
-  std::int64_t M, N, stride;
+  Device<std::int32_t> ks, ke, anchor, lists;
+  std::int64_t M, N, stride, capacity;
   int H;
   std::vector<PooledLevel> levels;
 
   Inputs(const Problem& p, const std::vector<reference::LevelSize>& sizes)
-      : q(p.q), k(p.k), w(p.w), scale(p.scale), ks(p.ks), ke(p.ke), anchor(p.anchor), M(p.M),
-        N(p.N), stride(p.stride), H(p.H) {
+      : q(p.q), k(p.k), w(p.w), scale(p.scale), ks(p.ks), ke(p.ke), anchor(p.anchor),
+        lists(p.lists), M(p.M), N(p.N), stride(p.stride), capacity(p.capacity), H(p.H) {
     for (const auto& l : sizes)
-      levels.emplace_back(p, keys(), int(l.block_size));
+      if (capacity == 0) // lists stand for the pooled rows
+        levels.emplace_back(p, keys(), int(l.block_size));
   }
 
   Queries<e4m3fn> queries() const { return {q.data, w.data, M, H, D}; }
   ContiguousKeys<e4m3fn> keys() const { return {k.data, scale.data, N, D, stride}; }
   Ranges ranges() const { return {ks.data, ke.data, anchor.size == 0 ? nullptr : anchor.data}; }
+  BlockLists block_lists() const { return {lists.data, capacity}; }
   std::vector<PooledKeys<const e4m3fn>> pooled() const {
     std::vector<PooledKeys<const e4m3fn>> all;
     for (const PooledLevel& l : levels)

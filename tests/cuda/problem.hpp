@@ -6,6 +6,7 @@
 
 #include <hisa/reference.hpp>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -36,6 +37,13 @@ inline const char* name(Boundary b) {
   return names[int(b)];
 }
 
+/// Which indexer is called.
+enum class Indexing {
+  hierarchical, ///< flat without levels
+  block_sparse, ///< whose finest level keeps k / B blocks
+  refine,       ///< of lists of up to m blocks on the one level
+};
+
 struct Case {
   std::int64_t M = 1, N = 1;
   int H = 64;
@@ -49,12 +57,14 @@ struct Case {
   IndexBase base = IndexBase::relative;
   std::int64_t stride = D; ///< between keys
   std::size_t limit = Options{}.workspace_limit;
+  Indexing indexing = Indexing::hierarchical;
 
   std::string path() const {
     std::string s = levels.empty() ? "flat" : "";
     for (const auto& l : levels)
       s += s.empty() ? "B" : ">", s += std::to_string(l.block_size);
-    return s;
+    constexpr const char* kinds[] = {"", "block-sparse ", "refine "};
+    return kinds[int(indexing)] + s;
   }
   std::string text() const {
     std::string s = path();
@@ -132,6 +142,8 @@ struct Problem {
   std::vector<std::int32_t> ks, ke, anchor; ///< anchor: empty where the call has none
   std::vector<Sequence> sequences;
   std::vector<std::int32_t> sequence; ///< [M] index in `sequences`
+  std::int64_t capacity = 0;          ///< of the block lists; 0 where the call has none
+  std::vector<std::int32_t> lists;    ///< [M, capacity]
 
   Problem() = default;
   Problem(const Case& c, unsigned seed) : M(c.M), N(c.N), stride(c.stride), H(c.H) {
@@ -141,11 +153,21 @@ struct Problem {
       w.push_back(random.normal() * 0.01f);
     make_keys(c, random);
     set_ranges(c);
+    if (c.indexing == Indexing::refine)
+      make_lists(c, random);
   }
 
   Queries<e4m3fn> queries() const { return {q.data(), w.data(), M, H, D}; }
   ContiguousKeys<e4m3fn> keys() const { return {k.data(), scale.data(), N, D, stride}; }
   Ranges ranges() const { return {ks.data(), ke.data(), anchor.empty() ? nullptr : anchor.data()}; }
+  /// What a query's list holds.
+  std::vector<std::int64_t> listed(std::int64_t t) const {
+    auto const from = lists.begin() + t * capacity;
+    std::vector<std::int64_t> list(from, from + capacity);
+    std::sort(list.begin(), list.end());
+    list.erase(std::unique(list.begin(), list.end()), list.end());
+    return list;
+  }
 
 private:
   void make_keys(const Case& c, Random& random) {
@@ -169,6 +191,42 @@ private:
       if (c.data == Data::one_bin)
         s = 1.0f + float(random.below(4096)) * 0x1p-20f;
       scale.push_back(s);
+    }
+  }
+
+  /// Lists of all kinds in turn, somewhat shorter than the plan allows.
+  void make_lists(const Case& c, Random& random) {
+    std::int64_t const size = c.levels[0].block_size, m = c.levels[0].keep;
+    capacity = m - m / 8;
+    for (std::int64_t t = 0; t < M; ++t) {
+      Visible const v = ranges().visible(t, N);
+      std::int64_t const first = v.first_row(size), n = v.end_row(size) - first;
+      for (std::int64_t j = 0; j < capacity; ++j)
+        lists.push_back(std::int32_t(list_entry(t % 8, j, first, n, random)));
+    }
+  }
+  /// Entry j of a list for a query that sees the blocks [first, first + n).
+  static std::int64_t list_entry(std::int64_t kind, std::int64_t j, std::int64_t first,
+                                 std::int64_t n, Random& random) {
+    constexpr std::int64_t extremes[] = {-1, std::numeric_limits<std::int32_t>::min(), -2,
+                                         std::numeric_limits<std::int32_t>::max()};
+    switch (kind) {
+    case 0: // some are invisible, some come twice
+      return j % 5 == 3 ? -1 : first - 2 + random.below(n + 4);
+    case 1: // the last blocks, descending
+      return first + n - 1 - j;
+    case 2: // a few again and again
+      return first + random.below(n + 1) % 3;
+    case 3: // nothing
+      return -1;
+    case 4: // what is out of range, among some
+      return j % 3 != 0 ? extremes[j % 4] : first + random.below(n + 1);
+    case 5: // the ends
+      return j % 2 != 0 ? first : first + n - 1;
+    case 6: // one
+      return j == 0 ? first + n / 2 : -1;
+    default: // every other, ascending, beyond the end
+      return first + 2 * j;
     }
   }
 

@@ -58,6 +58,56 @@ inline void refused_plans() {
                             {.topk = 512});
 }
 
+inline void refused_block_sparse_plans() {
+  auto const refuses_block_sparse = [](const std::string& why, const Budgets& budgets,
+                                       const Options& options = {}) {
+    refuses("hisa::cuda::make_block_sparse_plan: " + why, [&] {
+      cuda::make_block_sparse_plan<Levels<dynamic>>(
+          Shape<>{.max_queries = 16, .max_keys = 4096, .heads = 64, .head_dim = D}, budgets,
+          options);
+    });
+  };
+  refuses_block_sparse("budgets.topk is 500, expected a multiple of the block size 128",
+                       {.topk = 500, .block_size = {128}});
+  refuses_block_sparse("budgets.topk is 0, expected a multiple of the block size 128",
+                       {.topk = 0, .block_size = {128}});
+  refuses_block_sparse("block size is 0, expected at least 1", {.topk = 512});
+  refuses_block_sparse("budgets.keep is 1, expected 0 values, one per level above the finest",
+                       {.keep = {4}, .topk = 512, .block_size = {128}});
+  refuses_block_sparse("options.boundary is extra, expected counted or none: the blocks must fit "
+                       "topk",
+                       {.topk = 512, .block_size = {128}}, {.boundary = Boundary::extra});
+  refuses("hisa::cuda::make_plan: shape.heads is 16, expected 64 or 32", [] {
+    cuda::make_block_sparse_plan<Levels<128>>(
+        Shape<>{.max_queries = 16, .max_keys = 4096, .heads = 16, .head_dim = D}, {.topk = 512});
+  });
+}
+
+/// What a call with block lists refuses of them.
+inline void refused_lists() {
+  Case const c{.M = 3, .N = 200, .levels = {{16, 4}}, .topk = 100, .indexing = Indexing::refine};
+  Inputs const in(Problem(c, 83), c.levels);
+  auto const plan = cuda::make_plan<Levels<16>, CallerBlocks>(
+      Shape<>{.max_queries = c.M, .max_keys = c.N, .heads = c.H, .head_dim = D},
+      {.keep = {4}, .topk = c.topk});
+  Device<std::uint8_t> const workspace(plan.workspace_bytes());
+  Outputs const out(c.M, c.topk);
+  auto const refused = [&](const std::string& why, const BlockLists& lists) {
+    refuses("hisa::cuda::Plan: " + why, [&] {
+      plan(nullptr, in.queries(), in.keys(), lists, in.ranges(), out.view(),
+           {workspace.data, workspace.size});
+    });
+  };
+  refused("lists.blocks is null, expected a pointer to data", {nullptr, 4});
+  refused("lists.capacity is 0, expected 1 .. 4", {in.lists.data, 0});
+  refused("lists.capacity is 5, expected 1 .. 4", {in.lists.data, 5});
+  refuses("hisa::cuda::make_plan: budgets.keep is 3969, expected at most 3968", [&] {
+    cuda::make_plan<Levels<16>, CallerBlocks>(
+        Shape<>{.max_queries = c.M, .max_keys = c.N, .heads = c.H, .head_dim = D},
+        {.keep = {3969}, .topk = c.topk});
+  });
+}
+
 /// Refuses a call, and writes nothing.
 inline void refused_calls() {
   Case const c{.M = 3, .N = 200, .levels = {{128, 1}}, .topk = 64};
@@ -154,7 +204,9 @@ inline void refused_parts() {
 
 inline void refusals() {
   item("what make_plan refuses", refused_plans);
+  item("what make_block_sparse_plan refuses", refused_block_sparse_plans);
   item("what a call refuses", refused_calls);
+  item("what a call refuses of block lists", refused_lists);
   item("what top-k, score and pooling refuse", refused_parts);
 }
 

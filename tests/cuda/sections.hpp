@@ -3,11 +3,13 @@
 #pragma once
 
 #include "batch.hpp"
+#include "block_sparse.hpp"
 #include "capture.hpp"
 #include "indexers.hpp"
 #include "offsets.hpp"
 #include "peers.hpp"
 #include "pooling.hpp"
+#include "refine.hpp"
 #include "refusals.hpp"
 #include "regimes.hpp"
 #include "repeats.hpp"
@@ -27,6 +29,8 @@ inline constexpr Section sections[] = {
     {"adversarial", adversarial},
     {"odd", odd},
     {"rounds", rounds},
+    {"block-sparse", block_sparse},
+    {"refine", refine},
     {"regimes", regimes},
     {"batch", batch},
     {"repeats", repeats},

@@ -150,3 +150,7 @@ template <class T>
 T atomicAdd(T* p, T value) {
   return std::atomic_ref<T>(*p).fetch_add(value, std::memory_order_relaxed);
 }
+template <class T>
+T atomicOr(T* p, T value) {
+  return std::atomic_ref<T>(*p).fetch_or(value, std::memory_order_relaxed);
+}

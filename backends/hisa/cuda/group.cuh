@@ -35,6 +35,7 @@ struct WarpOperations {
   }
   __device__ void count(std::uint32_t* p, bool condition) const { count_in_shared(p, condition); }
   __device__ std::uint32_t ticket(std::uint32_t* p) const { return atomicAdd(p, 1u); }
+  __device__ void merge(std::uint32_t* p, std::uint32_t bits) const { atomicOr(p, bits); }
   template <class T>
   __device__ T shuffle_up(T value, int distance) const {
     return __shfl_up_sync(0xffffffffu, value, distance);

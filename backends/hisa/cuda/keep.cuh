@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// The kernel that chooses the blocks that queries keep, and lists the pieces of the level below.
+/// The kernel that finds the blocks that queries keep, by their scores or by another source
+/// (lists.cuh), and lists the pieces of the level below.
 #pragma once
 
 #include <hisa/cuda/choose.cuh>
@@ -10,9 +11,11 @@ HISA_NAMESPACE_BEGIN
 namespace cuda {
 
 /// What the block kernel is asked to do.
+/// @tparam Source  what the blocks are found by: ScoreRows, or the caller's BlockLists
+template <class Source>
 struct KeepTask {
   Level level;
-  ScoreRows scores;
+  Source source;
   std::int32_t* blocks = nullptr; ///< [count, pitch] kept, ascending
   std::int32_t* counts = nullptr; ///< [count]
   std::int64_t pitch = 0;
@@ -33,7 +36,7 @@ struct ListedQuery {
   }
 };
 
-/// How the block kernel runs: a CTA for a group of queries, whose blocks are chosen by a warp each
+/// How the block kernel runs: a CTA for a group of queries, whose blocks are found by a warp each
 /// where there are few to choose from, and one after the other by the whole CTA where there are
 /// many.
 /// @tparam Capacity  of a warp's buffer
@@ -45,16 +48,30 @@ struct KeepPolicy {
   static constexpr int capacity = group_queries / choosers * Capacity, bins = ByWarps ? 512 : 2048;
   static constexpr int max_kept = Capacity - 4 * Warp::wave; ///< the largest budget
   static constexpr int listed = group_queries * (max_kept + 2);
-  using Select = gpu::StreamStorage<capacity, bins>;
 
   struct Lists {
     ListedQuery queries[group_queries];
     gpu::UnionStorage<group_queries, listed> joined;
   };
-  union Storage {
-    Select select[choosers];
-    Lists lists;
-  };
+};
+
+/// How a chooser finds the blocks of one query by a source: `keep(g, task, i, storage)` writes them
+/// and their count.
+/// @tparam Policy  a KeepPolicy
+template <class Policy, class Source>
+struct BlocksBy;
+
+template <class Policy>
+struct BlocksBy<Policy, ScoreRows> {
+  using Storage = gpu::StreamStorage<Policy::capacity, Policy::bins>;
+  __device__ static void keep(const typename Policy::Chooser& g, const KeepTask<ScoreRows>& task,
+                              std::int64_t i, Storage& storage);
+};
+
+template <class Policy, class Source>
+union KeepStorage {
+  typename BlocksBy<Policy, Source>::Storage blocks[Policy::choosers];
+  typename Policy::Lists lists;
 };
 
 /// What a query's blocks are chosen by: found out by one thread for all.
@@ -65,12 +82,12 @@ struct BlockRow {
   bool takes_first = false, takes_last = false, decided = true;
 
   __device__ BlockRow() {}
-  __device__ BlockRow(const KeepTask& task, std::int64_t i) {
+  __device__ BlockRow(const KeepTask<ScoreRows>& task, std::int64_t i) {
     const Level& level = task.level;
     Visible const v = level.visible(i);
     Candidates const c = level.candidates(v, i);
     Contest const blocks = level.contest(c, v);
-    contest = ContestRow(task.scores.values + i * task.scores.pitch, blocks);
+    contest = ContestRow(task.source.values + i * task.source.pitch, blocks);
     row_of = RowOf(c);
     winners = static_cast<std::int32_t>(blocks.winners());
     need = static_cast<std::int32_t>(blocks.need);
@@ -84,9 +101,10 @@ struct BlockRow {
   }
 };
 
-/// One query's blocks, by a group.
-template <class G, class Storage>
-__device__ void keep_blocks(const G& g, const KeepTask& task, std::int64_t i, Storage& storage) {
+template <class Policy>
+__device__ void BlocksBy<Policy, ScoreRows>::keep(const typename Policy::Chooser& g,
+                                                  const KeepTask<ScoreRows>& task, std::int64_t i,
+                                                  Storage& storage) {
   BlockRow const r(task, i); // every lane finds it out: nothing waits for another
   prepare(g, storage);
   g.barrier();
@@ -112,7 +130,8 @@ __device__ void keep_blocks(const G& g, const KeepTask& task, std::int64_t i, St
   task.counts[i] = kept;
 }
 
-__device__ inline ListedQuery listed_query(const KeepTask& task, std::int64_t i) {
+template <class Source>
+__device__ ListedQuery listed_query(const KeepTask<Source>& task, std::int64_t i) {
   ListedQuery q = {};
   if (i >= task.level.count)
     return q;
@@ -135,8 +154,9 @@ __device__ inline ListedQuery listed_query(const KeepTask& task, std::int64_t i)
 }
 
 /// The pieces of the next level for a group of queries whose blocks are all kept.
-template <class Policy>
-__device__ void list_pieces(const KeepTask& task, std::int64_t group, typename Policy::Lists& s) {
+template <class Policy, class Source>
+__device__ void list_pieces(const KeepTask<Source>& task, std::int64_t group,
+                            typename Policy::Lists& s) {
   using Group = Cta<Policy::threads>;
   const PieceLists& pieces = task.pieces;
   int const ratio = static_cast<int>(task.level.block_size / task.next.block_size);
@@ -193,12 +213,12 @@ __device__ void list_pieces(const KeepTask& task, std::int64_t group, typename P
 }
 
 /// @tparam Policy  a KeepPolicy
-template <class Policy>
+template <class Policy, class Source>
 __global__ void __launch_bounds__(Policy::threads, 2)
-    keep_kernel(const __grid_constant__ KeepTask task) {
+    keep_kernel(const __grid_constant__ KeepTask<Source> task) {
   begin_kernel();
   extern __shared__ __align__(1024) std::uint8_t memory[];
-  auto& storage = *reinterpret_cast<typename Policy::Storage*>(memory);
+  auto& storage = *reinterpret_cast<KeepStorage<Policy, Source>*>(memory);
   typename Policy::Chooser const g{};
   std::int64_t const group = blockIdx.x;
   unsigned const chooser = threadIdx.x / g.size();
@@ -206,7 +226,7 @@ __global__ void __launch_bounds__(Policy::threads, 2)
   for (unsigned turn = 0; turn < group_queries / Policy::choosers; ++turn) {
     std::int64_t const i = group * group_queries + turn * Policy::choosers + chooser;
     if (chooser < Policy::choosers && i < task.level.count)
-      keep_blocks(g, task, i, storage.select[chooser]);
+      BlocksBy<Policy, Source>::keep(g, task, i, storage.blocks[chooser]);
   }
   __syncthreads();
   list_pieces<Policy>(task, group, storage.lists);

@@ -3,7 +3,7 @@
 /// Launching kernels, and what is known of the device.
 #pragma once
 
-#include <hisa/cuda/keep.cuh>
+#include <hisa/cuda/lists.cuh>
 #include <hisa/cuda/score.cuh>
 #include <hisa/cuda/tokens.cuh>
 #include <hisa/error.hpp>
@@ -199,14 +199,15 @@ int row_ctas(const TopkTask& task, std::int64_t rows, const Device& device) {
   return ctas;
 }
 
-template <class Policy>
-void launch_keep_as(const KeepTask& task, cudaStream_t stream) {
-  launch(keep_kernel<Policy>, row_of_ctas((task.level.count + group_queries - 1) / group_queries),
-         Policy::threads, sizeof(typename Policy::Storage), stream, task, "hisa::keep");
+template <class Policy, class Source>
+void launch_keep_as(const KeepTask<Source>& task, cudaStream_t stream) {
+  launch(keep_kernel<Policy, Source>,
+         row_of_ctas((task.level.count + group_queries - 1) / group_queries), Policy::threads,
+         sizeof(KeepStorage<Policy, Source>), stream, task, "hisa::keep");
 }
 
 template <int Capacity>
-void launch_keep(const KeepTask& task, cudaStream_t stream) {
+void launch_keep(const KeepTask<ScoreRows>& task, cudaStream_t stream) {
   const Level& level = task.level;
   std::int64_t const blocks = level.parents == nullptr
                                   ? level.max_keys / level.block_size
@@ -217,7 +218,15 @@ void launch_keep(const KeepTask& task, cudaStream_t stream) {
     launch_keep_as<KeepPolicy<Capacity, false>>(task, stream);
 }
 
-inline void launch_keep(const KeepTask& task, cudaStream_t stream) {
+/// Lists are never longer than a warp is enough for.
+template <int Capacity>
+void launch_keep(const KeepTask<BlockLists>& task, cudaStream_t stream) {
+  static_assert(SelectSizes::max_keep <= SelectSizes::by_warps);
+  launch_keep_as<KeepPolicy<Capacity, true>>(task, stream);
+}
+
+template <class Source>
+void launch_keep(const KeepTask<Source>& task, cudaStream_t stream) {
   if (task.level.budget <= KeepPolicy<SelectSizes::keep_small, true>::max_kept)
     launch_keep<SelectSizes::keep_small>(task, stream);
   else

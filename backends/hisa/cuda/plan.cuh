@@ -7,6 +7,7 @@
 #include <hisa/checks.hpp>
 #include <hisa/cuda/launch.cuh>
 #include <hisa/cuda/workspace.cuh>
+#include <hisa/row_rules.hpp>
 
 #include <algorithm>
 #include <array>
@@ -46,12 +47,28 @@ inline std::string not_covered(const Device& device, const Configuration& c) {
   return "";
 }
 
-/// An indexer for calls of one shape: fp8 queries and contiguous fp8 keys, row rules with one row.
-/// Immutable, cheap to copy; any number of threads may use one at the same time, each with its own
-/// workspace.
+/// Whether there are kernels for a source of candidates: row rules with one row, and CallerBlocks.
+template <CandidateSource Source>
+constexpr bool takes_source() {
+  if constexpr (RowRule<Source>)
+    return Source::rows == 1;
+  else
+    return std::same_as<Source, CallerBlocks>;
+}
+
+/// An indexer for calls of one shape: fp8 queries and contiguous fp8 keys. Immutable, cheap to
+/// copy; any number of threads may use one at the same time, each with its own workspace.
 /// @tparam LevelsT  Levels<...>
-template <class LevelsT>
+/// @tparam Source   a row rule with one row, or CallerBlocks
+template <class LevelsT, CandidateSource Source = MeanPool>
 class Plan {
+  static constexpr bool own_lists = std::same_as<Source, CallerBlocks>;
+  static_assert(takes_source<Source>(),
+                "hisa::cuda::Plan: takes pooling rules with one row of keys, or CallerBlocks");
+  static_assert(!own_lists || LevelsT::count == 1,
+                "hisa::cuda::Plan: CallerBlocks takes exactly one level, the block size of the "
+                "lists");
+
 public:
   using Keys = ContiguousKeys<e4m3fn>;
   using Pooled = PooledKeys<const e4m3fn>;
@@ -63,7 +80,8 @@ public:
   Plan(const Device& device, const Configuration& c)
       : levels_(c.levels), max_queries_(c.max_queries), max_keys_(c.max_keys), heads_(c.heads),
         head_dim_(c.head_dim), topk_(c.topk), options_(c.options), device_(device),
-        layout_(Layout::fitting(levels_, max_queries_, max_keys_, options_.workspace_limit)) {}
+        layout_(Layout::fitting(levels_, own_lists, max_queries_, max_keys_,
+                                options_.workspace_limit)) {}
 
   /// Bytes of workspace that a call needs; exact.
   std::size_t workspace_bytes() const { return layout_.bytes(); }
@@ -72,21 +90,33 @@ public:
   std::string path() const {
     return "sm_90a, native fp8 tensor core: scores of " +
            std::to_string(std::min(layout_.queries, max_queries_)) +
-           " queries at a time in the workspace, " + std::to_string(levels_.count + 1) + " levels";
+           " queries at a time in the workspace, " +
+           (own_lists ? "the caller's block lists" : std::to_string(levels_.count + 1) + " levels");
   }
 
   /// Flat: plans with Levels<>. See the last overload.
   void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
                   const Ranges& visibility, const Selection& out, const WorkspaceSpan& workspace,
                   const QueryRows& rows = {}) const requires(LevelsT::count == 0) {
-    run(stream, queries, keys, {}, visibility, out, workspace, rows);
+    run(stream, queries, keys, {}, {}, visibility, out, workspace, rows);
   }
   /// One level. See the last overload.
   void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
                   const Pooled& pooled, const Ranges& visibility, const Selection& out,
                   const WorkspaceSpan& workspace, const QueryRows& rows = {}) const
-      requires(LevelsT::count == 1) {
-    run(stream, queries, keys, {pooled}, visibility, out, workspace, rows);
+      requires(LevelsT::count == 1 && !own_lists) {
+    run(stream, queries, keys, {pooled}, {}, visibility, out, workspace, rows);
+  }
+  /// Refine: plans with CallerBlocks. Selects among the visible tokens of each query's own blocks.
+  /// See the last overload.
+  /// @param lists  [M, capacity] blocks of the plan's block size, at most budgets.keep of them a
+  ///               query: any order and any content, see BlockLists. Complexity: O(capacity) a
+  ///               query for each 65536 blocks that it sees.
+  void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
+                  const BlockLists& lists, const Ranges& visibility, const Selection& out,
+                  const WorkspaceSpan& workspace,
+                  const QueryRows& rows = {}) const requires own_lists {
+    run(stream, queries, keys, {}, lists, visibility, out, workspace, rows);
   }
   /// Selects the top k tokens of each query. Asynchronous on `stream`; all data are device memory
   /// and must stay alive until the stream has passed the call. Nothing is allocated and no device
@@ -97,8 +127,8 @@ public:
   void operator()(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
                   const std::array<Pooled, LevelsT::count>& pooled, const Ranges& visibility,
                   const Selection& out, const WorkspaceSpan& workspace,
-                  const QueryRows& rows = {}) const {
-    run(stream, queries, keys, pooled, visibility, out, workspace, rows);
+                  const QueryRows& rows = {}) const requires(!own_lists) {
+    run(stream, queries, keys, pooled, {}, visibility, out, workspace, rows);
   }
 
 private:
@@ -110,8 +140,9 @@ private:
   Layout layout_;
 
   void check_call(const Queries<e4m3fn>& queries, const Keys& keys,
-                  const std::array<Pooled, LevelsT::count>& pooled, const Ranges& visibility,
-                  const Selection& out, const WorkspaceSpan& workspace) const {
+                  const std::array<Pooled, LevelsT::count>& pooled, const BlockLists& lists,
+                  const Ranges& visibility, const Selection& out,
+                  const WorkspaceSpan& workspace) const {
     constexpr const char* function = "cuda::Plan";
     using namespace hisa::detail;
     check_queries(function, queries, max_queries_, heads_, head_dim_);
@@ -122,7 +153,12 @@ private:
     require_aligned(keys.values, 16, function, "keys.values");
     require(keys.row_stride % 16 == 0, function, "keys.row_stride", keys.row_stride,
             "a multiple of 16");
-    for (int l = 0; l < LevelsT::count; ++l) {
+    if constexpr (own_lists) {
+      require_array(lists.blocks, function, "lists.blocks");
+      require(lists.capacity >= 1 && lists.capacity <= levels_.keep[0], function, "lists.capacity",
+              lists.capacity, "1 .. " + std::to_string(levels_.keep[0]));
+    }
+    for (int l = 0; l < LevelsT::count && !own_lists; ++l) {
       const Pooled& level = pooled[static_cast<std::size_t>(l)];
       check_pooled(function, keys, level, levels_.block_size[l], 1);
       require_aligned(level.values, 16, function, "pooled.values");
@@ -133,9 +169,10 @@ private:
   }
 
   void run(cudaStream_t stream, const Queries<e4m3fn>& queries, const Keys& keys,
-           const std::array<Pooled, LevelsT::count>& pooled, const Ranges& visibility,
-           const Selection& out, const WorkspaceSpan& workspace, const QueryRows& rows) const {
-    check_call(queries, keys, pooled, visibility, out, workspace);
+           const std::array<Pooled, LevelsT::count>& pooled, const BlockLists& lists,
+           const Ranges& visibility, const Selection& out, const WorkspaceSpan& workspace,
+           const QueryRows& rows) const {
+    check_call(queries, keys, pooled, lists, visibility, out, workspace);
     QueryRows const part = hisa::detail::checked_rows("cuda::Plan", rows, queries.count);
     Parts const parts = layout_.divide(workspace.data);
     for (std::int64_t first = part.first; first < part.end; first += layout_.queries) {
@@ -145,13 +182,14 @@ private:
       level.count = std::min(layout_.queries, part.end - first);
       level.max_keys = std::min(max_keys_, keys.count);
       level.boundary = options_.boundary;
-      level.identity = topk_;
-      PieceLists pieces; // all rows
+      level.identity = own_lists ? 0 : topk_; // lists of the caller are never widened
+      PieceLists pieces;                      // all rows
       for (int l = 0; l < LevelsT::count; ++l) {
         const Pooled& source = pooled[static_cast<std::size_t>(l)];
         set_level(level, l, &source, out);
-        score(stream, level, queries, {source.values, source.scales, source.blocks, 128}, pieces,
-              parts);
+        if constexpr (!own_lists)
+          score(stream, level, queries, {source.values, source.scales, source.blocks, 128}, pieces,
+                parts);
         Level next = level;
         set_level(next, l + 1, l + 1 < LevelsT::count ? pooled.data() + l + 1 : nullptr, out);
         std::int32_t* const blocks = parts.blocks[l % 2];
@@ -159,19 +197,21 @@ private:
         next.parent_pitch = layout_.kept, next.parent_size = levels_.block_size[l];
         pieces = parts.pieces[l % 2];
         pieces.piece_log2 = piece_log2(levels_, l);
-        launch_keep({level,
-                     {parts.scores, layout_.scores},
-                     blocks,
-                     parts.counts[l % 2],
-                     layout_.kept,
-                     next,
-                     pieces},
-                    stream);
+        auto const keep = [&](const auto& by) {
+          launch_keep(KeepTask{level, by, blocks, parts.counts[l % 2], layout_.kept, next, pieces},
+                      stream);
+        };
+        if constexpr (own_lists)
+          keep(lists);
+        else
+          keep(ScoreRows{parts.scores, layout_.scores});
         level = next;
       }
       set_level(level, levels_.count, nullptr, out);
       std::int64_t const stride = keys.row_stride == 0 ? 128 : keys.row_stride;
-      score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces, parts);
+      if (level.scores_wanted || levels_.candidates(levels_.count, level.max_keys) > topk_)
+        score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces,
+              parts);
       launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base}, stream);
     }
   }
@@ -264,30 +304,35 @@ inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
 }
 
 /// Makes a plan: `cuda::make_plan<Levels<128>>(shape, {.keep = {64}, .topk = 2048})`, for the
-/// current device.
+/// current device. With CallerBlocks, `keep` is how many blocks a list may hold.
+/// @tparam LevelsT  pooled levels above the tokens, coarse to fine; Levels<> is the flat indexer
+/// @tparam Source   pooling rule of the levels, or CallerBlocks
 /// @throws precondition_error when shape, budgets or options contradict each other, or ask for what
 ///         has no path on the device
-template <class LevelsT, int Heads = dynamic, int HeadDim = dynamic>
-Plan<LevelsT> make_plan(const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
-                        const Options& options = {}) {
-  constexpr const char* maker = Plan<LevelsT>::maker;
+template <class LevelsT, CandidateSource Source = MeanPool, int Heads = dynamic,
+          int HeadDim = dynamic>
+Plan<LevelsT, Source> make_plan(const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
+                                const Options& options = {}) {
+  using Made = Plan<LevelsT, Source>;
+  constexpr const char* maker = Made::maker;
   hisa::detail::check_sizes(maker, shape.max_queries, shape.max_keys, budgets.topk, max_rows);
   hisa::detail::require_no_slots(maker, options.index_base);
   hisa::detail::require(!options.report_clamped, maker, "options.report_clamped", "true",
                         "false: plans on Kokkos report");
-  Configuration const c{
-      shape.max_queries,
-      shape.max_keys,
-      shape.heads,
-      shape.head_dim,
-      LevelTable::checked(maker, LevelsT::block_sizes(), budgets, options.boundary, 1, false),
-      budgets.topk,
-      options};
+  Configuration const c{shape.max_queries,
+                        shape.max_keys,
+                        shape.heads,
+                        shape.head_dim,
+                        LevelTable::checked(maker, LevelsT::block_sizes(), budgets,
+                                            options.boundary, 1,
+                                            std::same_as<Source, CallerBlocks>),
+                        budgets.topk,
+                        options};
   Device const device = Device::current();
   std::string const why = not_covered(device, c);
   if (!why.empty())
     hisa::detail::fail<precondition_error>(std::string("hisa::") + maker + ": " + why);
-  return Plan<LevelsT>(device, c);
+  return Made(device, c);
 }
 
 } // namespace cuda

@@ -39,10 +39,11 @@ struct Layout {
   std::int64_t pieces = 0;  ///< pitch of the piece lists
 
   /// For as many queries at a time as keep the workspace below `limit`.
-  static Layout fitting(const LevelTable& levels, std::int64_t max_queries, std::int64_t max_keys,
-                        std::size_t limit) {
+  /// @param own_lists  the blocks come from the caller: only tokens are scored
+  static Layout fitting(const LevelTable& levels, bool own_lists, std::int64_t max_queries,
+                        std::int64_t max_keys, std::size_t limit) {
     Layout layout;
-    for (int l = 0; l <= levels.count; ++l)
+    for (int l = own_lists ? levels.count : 0; l <= levels.count; ++l)
       layout.scores = std::max(layout.scores, levels.candidates(l, max_keys));
     for (int l = 0; l < levels.count; ++l) {
       std::int64_t const kept = levels.kept(l, max_keys);

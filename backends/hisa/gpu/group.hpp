@@ -21,8 +21,8 @@
 HISA_NAMESPACE_BEGIN
 namespace gpu {
 
-/// A group of lanes. Every operation but load, store, count and ticket is collective: all lanes of
-/// the group (barrier) or of the wave (shuffles, sum) call it.
+/// A group of lanes. Every operation but load, store, count, ticket and merge is collective: all
+/// lanes of the group (barrier) or of the wave (shuffles, sum) call it.
 template <class G>
 concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64_t wide) {
   { G::wave } -> std::convertible_to<int>; // lanes of a wave
@@ -36,6 +36,7 @@ concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64
   g.store(word, 1u);                                            // to shared memory
   g.count(word, true); // adds 1 to shared memory if the condition holds, atomic
   { g.ticket(word) } -> std::same_as<std::uint32_t>; // adds 1 to shared memory, says what was there
+  g.merge(word, 1u);                                 // sets bits in shared memory, atomic
 };
 
 /// Groups that share a row, one of the row's slices each. `at` is where an object of one's own

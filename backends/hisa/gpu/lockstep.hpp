@@ -53,7 +53,7 @@ public:
 private:
   friend class Lane;
   enum class At { running, barrier, cluster, shuffle, done };
-  enum class Access : unsigned char { read, write, add };
+  enum class Access : unsigned char { read, write, add, merge };
 
   struct Fiber {
     ucontext_t context;
@@ -65,7 +65,7 @@ private:
     int epoch = -1;    ///< cluster's barriers passed when the word was last touched
     int rank = -1;     ///< a group that touched it; `many` when several did
     int interval = -1; ///< barriers passed by that group
-    int lane = -1;     ///< a lane that touched it; `many` when several read or added
+    int lane = -1;     ///< a lane that touched it; `many` when several did the same
     Access access = Access::read;
   };
   static constexpr int many = -2;
@@ -145,6 +145,11 @@ public:
   T ticket(T* p) const {
     machine_->touch(p, sizeof(T), Access::add);
     return (*p)++;
+  }
+  template <class T>
+  void merge(T* p, T bits) const {
+    machine_->touch(p, sizeof(T), Access::merge);
+    *p |= bits;
   }
 
 private:
