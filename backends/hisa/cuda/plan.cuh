@@ -187,6 +187,8 @@ private:
       for (int l = 0; l < LevelsT::count; ++l) {
         const Pooled& source = pooled[static_cast<std::size_t>(l)];
         set_level(level, l, &source, out);
+        if (!own_lists && level.parents == nullptr && keeps_all(level, l))
+          continue;
         if constexpr (!own_lists)
           score(stream, level, queries, {source.values, source.scales, source.blocks, 128}, pieces,
                 parts);
@@ -214,6 +216,14 @@ private:
               parts);
       launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base}, stream);
     }
+  }
+
+  /// Whether all queries keep all blocks of a level that they can see.
+  bool keeps_all(const Level& level, int l) const {
+    std::int64_t const size = levels_.block_size[l];
+    std::int64_t const whole = (level.max_keys + size - 1) / size;
+    // Of a grid that the first key is not aligned to, a query may see a part of one block more.
+    return whole + (level.visibility.anchor == nullptr ? 0 : 1) <= levels_.keep[l];
   }
 
   void set_level(Level& level, int l, const Pooled* rows, const Selection& out) const {
