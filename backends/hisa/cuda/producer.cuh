@@ -124,7 +124,7 @@ private:
   std::int64_t group_ = 0;
   int first_ = 0; ///< the item's first tile, counted in the group; others follow in steps of splits
   int tiles_ = 0; ///< of the item
-  std::int32_t low_ = 0;    ///< all rows: the first row of the group's tile 0
+  std::int32_t low_ = 0; ///< all rows: the first row of the group's tile 0
   // Lane q < group_queries; all rows: the query's row at position 0, and its positions.
   std::int32_t begin_ = 0, limit_ = 0;
   std::int32_t next_row_ = 0; ///< lane p: the first row of piece p of this warp's next tile
