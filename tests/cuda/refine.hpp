@@ -38,7 +38,7 @@ inline std::vector<Case> refine_cases(const Scale& scale) {
   add({.M = M, .N = 5, .levels = {{16, 4}}, .topk = 3});     // some see nothing at all
   add({.M = 8, .N = 140, .levels = {{16, 4}}, .topk = 150}); // lists decide though k does not
   add({.M = 9, .N = 2000, .levels = {{24, 7}}, .topk = 60, .boundary = Boundary::extra});
-  add({.M = 9, .N = 1600, .levels = {{8, 1000}}, .topk = 300}); // lists beyond the small kernel
+  add({.M = 2, .N = 28003, .levels = {{8, 3968}}, .topk = 300}); // lists beyond the small kernel
   if (scale.large) {
     add({.M = 9, .N = 40000, .levels = {{8, 3968}}, .topk = 2048});  // the longest lists
     add({.M = 8, .N = 1200007, .levels = {{8, 600}}, .topk = 2048}); // three windows of blocks
