@@ -113,7 +113,7 @@ public:
   }
 
   /// Arrivals at a full tile and at a full item.
-  static constexpr int tile_writers = 33, item_writers = 1;
+  static constexpr int tile_writers = 33, item_writers = 32;
 
 private:
   const ScoreTask& task_;
@@ -169,8 +169,9 @@ private:
     if (lane_ < group_queries)
       item.queries[lane_].target = {task_.values + (group_ * group_queries + lane_) * task_.pitch,
                                     limit_};
-    __syncwarp();
-    if (lane_ == 0) {
+    if (lane_ != 0) {
+      full.arrive();
+    } else {
       s_.headers[item_.buffer].tiles = tiles_;
       full.arrive_expecting(queries * Heads * 128);
       for (int q = 0; q < queries; ++q)
