@@ -11,7 +11,7 @@ namespace cuda {
 
 /// The same value, which the compiler keeps in a register instead of computing it again where it is
 /// used. All lanes of the warp call it.
-__device__ inline int kept(int value) {
+__device__ inline int held_in_register(int value) {
   return __shfl_sync(0xffffffffu, value, static_cast<int>(threadIdx.x) % 32);
 }
 

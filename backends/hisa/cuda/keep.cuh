@@ -39,15 +39,15 @@ struct ListedQuery {
 /// How the block kernel runs: a CTA for a group of queries, whose blocks are found by a warp each
 /// where there are few to choose from, and one after the other by the whole CTA where there are
 /// many.
-/// @tparam Capacity  of a warp's buffer
+/// @tparam Capacity  candidates that the buffer holds for each query of the group
 template <int Capacity, bool ByWarps>
 struct KeepPolicy {
   static constexpr int threads = 256;
   using Chooser = std::conditional_t<ByWarps, Warp, Cta<threads>>;
   static constexpr int choosers = ByWarps ? group_queries : 1; ///< that work at a time
   static constexpr int capacity = group_queries / choosers * Capacity, bins = ByWarps ? 512 : 2048;
-  static constexpr int max_kept = Capacity - 4 * Warp::wave; ///< the largest budget
-  static constexpr int listed = group_queries * (max_kept + 2);
+  static constexpr int max_kept = Capacity - 4 * Warp::wave;    ///< the largest budget
+  static constexpr int listed = group_queries * (max_kept + 2); ///< with Boundary::extra's two
 
   struct Lists {
     ListedQuery queries[group_queries];
@@ -74,12 +74,14 @@ union KeepStorage {
   typename Policy::Lists lists;
 };
 
-/// What a query's blocks are chosen by: found out by one thread for all.
+/// What a query's blocks are chosen by; every lane of the chooser finds it out.
 struct BlockRow {
   ContestRow contest;
   RowOf row_of;
   std::int32_t winners = 0, need = 0;
-  bool takes_first = false, takes_last = false, decided = true;
+  bool takes_first = false, takes_last = false;
+  /// Nothing to choose by score: all win, or the query takes all it sees and nobody reads its list.
+  bool unscored = true;
 
   __device__ BlockRow() {}
   __device__ BlockRow(const KeepTask<ScoreRows>& task, std::int64_t i) {
@@ -92,8 +94,8 @@ struct BlockRow {
     winners = static_cast<std::int32_t>(blocks.winners());
     need = static_cast<std::int32_t>(blocks.need);
     takes_first = blocks.takes_first, takes_last = blocks.takes_last;
-    decided = !level.must_score(blocks, v);
-    if (level.boundary == Boundary::none && !decided) { // only an end can be partly visible
+    unscored = !level.must_score(blocks, v);
+    if (level.boundary == Boundary::none && !unscored) { // only an end can be partly visible
       auto const end = static_cast<std::int32_t>(c.count - 1);
       contest.hidden[0] = v.covers(c.row(0), level.block_size) ? -1 : 0;
       contest.hidden[1] = v.covers(c.row(end), level.block_size) ? -1 : end;
@@ -105,7 +107,7 @@ template <class Policy>
 __device__ void BlocksBy<Policy, ScoreRows>::keep(const typename Policy::Chooser& g,
                                                   const KeepTask<ScoreRows>& task, std::int64_t i,
                                                   Storage& storage) {
-  BlockRow const r(task, i); // every lane finds it out: nothing waits for another
+  BlockRow const r(task, i);
   prepare(g, storage);
   g.barrier();
   std::int32_t* const out = task.blocks + i * task.pitch;
@@ -113,9 +115,9 @@ __device__ void BlocksBy<Policy, ScoreRows>::keep(const typename Policy::Chooser
     out[rank + r.takes_first] = r.row_of(position);
   };
   using Held = gpu::Held<4>;
-  if (!r.decided && Held::fits(g, r.contest))
+  if (!r.unscored && Held::fits(g, r.contest))
     gpu::select_held(g, storage, Held(g, r.contest), r.contest, r.need, emit);
-  else if (!r.decided)
+  else if (!r.unscored)
     gpu::select_stream(g, gpu::Alone(), storage, r.contest, r.need, emit);
   else
     for (std::int32_t p = g.lane(); p < r.winners; p += g.size())

@@ -97,7 +97,8 @@ void launch(void (*kernel)(Task), dim3 ctas, int threads, std::size_t bytes, cud
 }
 
 /// Describes a tensor to the copy engine: `count` rows of `width` elements, `stride` bytes apart,
-/// to be fetched in boxes of `box` rows and as wide.
+/// to be fetched in boxes of `box_count` rows of `box_width` elements. Count 0: one row, of one
+/// dimension.
 inline CUtensorMap tensor_map(CUtensorMapDataType type, const void* data, std::int64_t width,
                               std::int64_t count, std::int64_t stride, int box_width, int box_count,
                               CUtensorMapSwizzle swizzle) {
@@ -233,9 +234,10 @@ void launch_keep(const KeepTask<Source>& task, cudaStream_t stream) {
     launch_keep<SelectSizes::keep_large>(task, stream);
 }
 
-inline void launch_tokens(const TokenTask& task, cudaStream_t stream) {
+/// @param longest  candidates that a query may have
+inline void launch_tokens(const TokenTask& task, std::int64_t longest, cudaStream_t stream) {
   using Sizes = SelectSizes;
-  if (task.scores.pitch <= Sizes::Short::longest)
+  if (longest <= Sizes::Short::longest)
     launch_tokens<Sizes::Short>(task, stream);
   else if (task.level.budget <= Sizes::Long::max_k)
     launch_tokens<Sizes::Long>(task, stream);

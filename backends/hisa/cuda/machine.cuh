@@ -45,12 +45,15 @@ __device__ inline void count_in_shared(std::uint32_t* p, bool condition) {
                : "memory");
 }
 
-/// Stores to global memory if the condition holds, without a branch.
-__device__ inline void store_if(bool condition, float* to, float value) {
+/// Stores to[at] in global memory if the condition holds, without a branch. If not, `to` may be
+/// null, and `at` anything.
+__device__ inline void store_if(bool condition, float* to, std::int32_t at, float value) {
+  std::uint64_t const address =
+      reinterpret_cast<std::uint64_t>(to) + static_cast<std::uint64_t>(std::int64_t(at) * 4);
   asm volatile(
       "{\n\t.reg .pred p;\n\tsetp.ne.u32 p, %0, 0;\n\t@p st.global.f32 [%1], %2;\n\t}" ::"r"(
           static_cast<unsigned>(condition)),
-      "l"(to), "f"(value)
+      "l"(address), "f"(value)
       : "memory");
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// What the scoring kernel is asked to do: which rows of a level are scored for which queries, and
-/// where the scores go.
+/// A level as all kernels take it (Level), the rows of it that a group of queries kept
+/// (PieceLists), and what the scoring kernel is asked to do: which rows are scored for which
+/// queries, and where the scores go (ScoreTask).
 #pragma once
 
 #include <hisa/candidates.hpp>
@@ -62,7 +63,7 @@ struct Level {
   __device__ Candidates candidates(const Visible& v, std::int64_t i) const {
     if (parents == nullptr)
       return Candidates(v, {}, block_size);
-    // The count is asked for before the visible range is known.
+    // Read at once, so that the load overlaps those of the visible range.
     KeptBlocks const kept{parents + i * parent_pitch, parent_counts[i], parent_size};
     return Candidates(v, takes_all(v) ? KeptBlocks{} : kept, block_size);
   }
@@ -89,10 +90,10 @@ struct ScoreTask {
   Queries<e4m3fn> queries;
   CUtensorMap query_map = {};   ///< boxes of one query's heads
   CUtensorMap key_map = {};     ///< the level's buffer, boxes of one piece
-  CUtensorMap scale_map = {};   ///< the scales of its rows, boxes of one piece
-  std::int32_t scale_shift = 0; ///< where the scale of row 0 is
+  CUtensorMap scale_map = {};   ///< the scales of its rows, boxes of scale_line() floats
+  std::int32_t scale_shift = 0; ///< floats from the map's start to the scale of row 0
   PieceLists pieces;
-  int splits = 1; ///< CTAs that share the tiles of a group
+  int splits = 1; ///< items that a group's tiles are dealt to in turn
   float* values = nullptr;
   std::int64_t pitch = 0;
 

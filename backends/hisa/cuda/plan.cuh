@@ -188,7 +188,7 @@ private:
         const Pooled& source = pooled[static_cast<std::size_t>(l)];
         set_level(level, l, &source, out);
         if (!own_lists && level.parents == nullptr && keeps_all(level, l))
-          continue;
+          continue; // the level below starts from all rows
         if constexpr (!own_lists)
           score(stream, level, queries, {source.values, source.scales, source.blocks, 128}, pieces,
                 parts);
@@ -211,10 +211,12 @@ private:
       }
       set_level(level, levels_.count, nullptr, out);
       std::int64_t const stride = keys.row_stride == 0 ? 128 : keys.row_stride;
-      if (level.scores_wanted || levels_.candidates(levels_.count, level.max_keys) > topk_)
+      std::int64_t const candidates = levels_.candidates(levels_.count, level.max_keys);
+      if (level.scores_wanted || candidates > topk_) // else all that a query sees are taken
         score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces,
               parts);
-      launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base}, stream);
+      launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base}, candidates,
+                    stream);
     }
   }
 

@@ -129,7 +129,9 @@ private:
   int first_ = 0; ///< the item's first tile, counted in the group; others follow in steps of splits
   int tiles_ = 0; ///< of the item
   std::int32_t low_ = 0; ///< all rows: the first row of the group's tile 0
-  // Lane q < group_queries; all rows: the query's row at position 0, and its positions.
+  // Lane q < group_queries: the query's row at position 0, which matters where not `listed_`, and
+  // its candidates, 0 if it needs no scores. Boundary blocks are among them, whose pooled row may
+  // not be written: their scores are stored, but never looked at (Contest, ContestRow::hidden).
   std::int32_t begin_ = 0, limit_ = 0;
   std::int32_t next_row_ = 0; ///< lane p: the first row of piece p of this warp's next tile
 
@@ -181,14 +183,14 @@ private:
     item_.advance();
   }
 
-  /// Lane p: the first row of piece p of the item's i-th tile.
+  /// Lane p: the first row of piece p of the item's i-th tile, if there are so many.
   __device__ std::int32_t first_row(int i) const {
+    if (i >= tiles_)
+      return 0;
     if (!listed_)
       return low_ + tile(i) * tile_keys;
     int const at = (tile(i) << pieces_log2_) + lane_;
-    return i < tiles_ && lane_ < 1 << pieces_log2_
-               ? task_.pieces.rows[group_ * task_.pieces.pitch + at]
-               : 0;
+    return lane_ < 1 << pieces_log2_ ? task_.pieces.rows[group_ * task_.pieces.pitch + at] : 0;
   }
 
   __device__ void copy_tiles() {

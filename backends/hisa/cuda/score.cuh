@@ -37,9 +37,9 @@ public:
     int const log2 = task.pieces.piece_log2;
     int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane_ / 4 + 8 * (lane_ & 1) +
                     half_keys * (lane_ >> 1 & 1);
-    piece_ = kept(row >> log2);
-    in_piece_ = kept(row & ((1 << log2) - 1));
-    scale_at_ = kept((row >> log2) * scale_pitch(log2) + (row & ((1 << log2) - 1)));
+    piece_ = held_in_register(row >> log2);
+    in_piece_ = held_in_register(row & ((1 << log2) - 1));
+    scale_at_ = held_in_register((row >> log2) * scale_pitch(log2) + (row & ((1 << log2) - 1)));
     tile_.advance(turn_);
   }
 
@@ -168,7 +168,8 @@ private:
     sums.target = s_.items[item_.buffer].queries[query_].target;
   }
 
-  /// A lane's part of sum_j w_j relu(dot_j) for two rows.
+  /// A lane's part of sum_j w_j relu(dot_j) for two rows: with the exchange, four chains a score,
+  /// where the reference has its own order.
   __device__ static void sum_heads(const DotProducts<Heads>& dot, const Weights& w,
                                    float (&sums)[2]) {
     sums[0] = sums[1] = 0;
@@ -194,7 +195,7 @@ private:
                                exchange(sums.of[1][0], sums.of[1][1], odd, 1), high, 2);
     store_if(static_cast<std::uint32_t>(sums.position) <
                  static_cast<std::uint32_t>(sums.target.limit),
-             sums.target.scores + sums.position, sums.scale * sum);
+             sums.target.scores, sums.position, sums.scale * sum);
   }
   /// Of two sums, keeps the second if `upper`, else the first, and adds the partner's part of it.
   __device__ static float exchange(float a, float b, bool upper, int distance) {

@@ -48,7 +48,7 @@ struct Layout {
     for (int l = 0; l < levels.count; ++l) {
       std::int64_t const kept = levels.kept(l, max_keys);
       layout.kept = std::max(layout.kept, kept);
-      // A query that takes all it sees may have two blocks more than m.
+      // A query that takes all it sees may have blocks more than m.
       layout.pieces = std::max(layout.pieces, group_queries * (kept + 2) *
                                                   (levels.ratio(l) >> piece_log2(levels, l)));
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// What device code that CUDA and HIP share may ask of the threads that run it: a *group* of lanes
-/// with shared memory, and *waves* of lanes inside it that vote and shuffle. There is one
+/// What device code that all GPU backends share may ask of the threads that run it: a *group* of
+/// lanes with shared memory, and *waves* of lanes inside it that vote and shuffle. There is one
 /// implementation per machine and one for the host (lockstep.hpp), which runs a fiber per lane and
 /// reports lanes that touch one shared word between two barriers.
 #pragma once

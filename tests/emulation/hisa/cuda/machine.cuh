@@ -20,9 +20,9 @@ inline void count_in_shared(std::uint32_t* p, bool condition) {
     atomicAdd(p, 1u);
 }
 
-inline void store_if(bool condition, float* to, float value) {
+inline void store_if(bool condition, float* to, std::int32_t at, float value) {
   if (condition)
-    *to = value;
+    to[at] = value;
 }
 
 struct CtaCluster {
