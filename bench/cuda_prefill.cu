@@ -4,7 +4,8 @@
 // behind its replays: three rows of a selection exactly against the scores of the same kernels,
 // scores against the contract's bound; a wrong one ends the program with exit code 1.
 //
-//   cuda_prefill DUMP [case ...]     case: hisa:M:L:B:m  two:M:L  flat:M:L  score:M:L  topk:M:L
+//   cuda_prefill DUMP [case ...]     case: hisa:M:L:B:m  two:M:L  flat:M:L  score:M:L  topk:M:L,
+//                                    each but topk also as precise-hisa:... for that arithmetic
 #include "cuda_support.hpp"
 
 #include <hisa/reference.hpp>
@@ -26,6 +27,7 @@ struct Data {
   Device<float> w, scale;
   Device<std::int32_t> ks, ke;
   std::int64_t M, L;
+  Arithmetic arithmetic = Arithmetic::native;
   Queries<e4m3fn> queries() const { return {q.data, w.data, M, heads, 128}; }
   ContiguousKeys<e4m3fn> keys() const { return {k.data, scale.data, L, 128, 0}; }
   Ranges ranges() const { return {ks.data, ke.data}; }
@@ -109,7 +111,8 @@ std::vector<float> device_scores(const Data& d, std::int64_t t, const e4m3fn* va
   Device<std::int32_t> const ks(std::vector<std::int32_t>{0});
   Device<std::int32_t> const ke(std::vector<std::int32_t>{std::int32_t(n)});
   Device<float> const out{static_cast<std::size_t>(n)};
-  cuda::score(nullptr, one, {values, scales, n, 128, 0}, {ks.data, ke.data}, out.data, n);
+  cuda::score(nullptr, one, {values, scales, n, 128, 0}, {ks.data, ke.data}, out.data, n,
+              d.arithmetic);
   cuda::check(cudaDeviceSynchronize(), "score");
   return out.host();
 }
@@ -124,7 +127,9 @@ std::vector<float> checked_scores(const std::string& what, const Data& d, std::i
     KeyRow<e4m3fn> const row{k.data() + i * 128, scale[std::size_t(i)]};
     double const error =
         std::abs(double(scores[std::size_t(i)]) - reference::score<double>(queries, t, row));
-    require_right(error <= 0x1p-9 * reference::magnitude(queries, t, row), what);
+    double const allowed =
+        d.arithmetic == Arithmetic::native ? 0x1p-9 : (128 + heads + 4) * 0x1p-24;
+    require_right(error <= allowed * reference::magnitude(queries, t, row), what);
   }
   return scores;
 }
@@ -144,7 +149,8 @@ void run_index(const std::string& what, const char* name, const std::vector<Data
   for (int m : keep)
     budgets.keep.push_back(m);
   auto const plan = cuda::make_plan<LevelsT>(
-      Shape<>{.max_queries = M, .max_keys = L, .heads = heads, .head_dim = 128}, budgets);
+      Shape<>{.max_queries = M, .max_keys = L, .heads = heads, .head_dim = 128}, budgets,
+      {.arithmetic = data[0].arithmetic});
   std::vector<std::vector<std::unique_ptr<Pooled>>> pooled(data.size());
   Device<std::int32_t> out(std::size_t(M * topk));
   Device<std::uint8_t> workspace(plan.workspace_bytes());
@@ -210,7 +216,7 @@ void run_score(const std::string& what, const char* name, const std::vector<Data
   std::vector<std::function<void(cudaStream_t)>> calls;
   for (const Data& d : data)
     calls.push_back([&](cudaStream_t stream) {
-      cuda::score(stream, d.queries(), d.keys(), d.ranges(), out.data, L);
+      cuda::score(stream, d.queries(), d.keys(), d.ranges(), out.data, L, d.arithmetic);
     });
   double const us = bench::time_graphs(calls, 15);
   const Data& d = data[0];
@@ -271,12 +277,16 @@ int main(int argc, char** argv) {
       std::vector<Data> data;
       for (unsigned i = 0; i < copies; ++i)
         data.push_back(trained ? from_dump(dump, M, L, i) : from_random(M, L, 10 * i + 1));
+      bool const precise = part[0].starts_with("precise-");
+      std::string const kind = part[0].substr(precise ? 8 : 0);
+      for (Data& d : data)
+        d.arithmetic = precise ? Arithmetic::precise : Arithmetic::native;
       const char* const name = trained ? "trained" : "random";
-      if (part[0] == "score")
+      if (kind == "score")
         run_score(what, name, data);
-      else if (part[0] == "flat")
+      else if (kind == "flat")
         run_index<Levels<>>(what, name, data, {});
-      else if (part[0] == "two")
+      else if (kind == "two")
         run_index<Levels<128, 16>>(what, name, data, {256, 512});
       else if (part[3] == "128")
         run_index<Levels<128>>(what, name, data, {std::stoi(part[4])});

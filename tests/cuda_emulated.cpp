@@ -70,6 +70,11 @@ TEST_CASE("flat, one level and two levels select what the contract says, on any 
     passes(call(3, 1001, 64, {128}, {3}, 257, data));
     passes(call(2, 1001, 32, {16}, {20}, 257, data));
     passes(call(1, 1501, 32, {128, 16}, {5, 20}, 290, data));
+    for (int heads : {64, 32}) {
+      Case precise = call(5, 1001, heads, {128}, {3}, 257, data);
+      precise.arithmetic = hisa::Arithmetic::precise;
+      passes(precise);
+    }
   }
 }
 
@@ -121,6 +126,9 @@ TEST_CASE("many orders of threads, copies and products") {
     Case lists = call(7, 1501, 32, {16}, {40}, 290);
     lists.indexing = suite::Indexing::refine;
     passes(lists, seed);
+    Case precise = call(9, 1501, 64, {64}, {8}, 290);
+    precise.arithmetic = hisa::Arithmetic::precise;
+    passes(precise, seed);
   }
 }
 

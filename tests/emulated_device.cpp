@@ -130,15 +130,16 @@ TEST_CASE("what would hang is an error that names what is waited for") {
                            }),
                        emulation::device_error,
                        says("32 of warp 0 for a barrier in shared memory"));
-  CHECK_THROWS_MATCHES(run(128,
-                           [] {
-                             static float products[128][32];
-                             static std::uint32_t const keys[4][4] = {};
-                             if (thread() < 96) // not the whole warpgroup
-                               emulation::start_products({keys, products[thread()]}, 64, 0);
-                             emulation::wait_products(0);
-                           }),
-                       emulation::device_error, says("for products"));
+  CHECK_THROWS_MATCHES(
+      run(128,
+          [] {
+            static float products[128][32];
+            static std::uint32_t const keys[4][4] = {};
+            if (thread() < 96) // not the whole warpgroup
+              emulation::start_products({emulation::Format::e4m3, keys, products[thread()]}, 64, 0);
+            emulation::wait_products(0);
+          }),
+      emulation::device_error, says("for products"));
 }
 
 TEST_CASE("misuses are errors") {

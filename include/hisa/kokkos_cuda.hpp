@@ -107,10 +107,11 @@ inline namespace HISA_HOST_ISA {
 /// The backend of Kokkos::Cuda. A plan on it asks that queries, keys and pooled rows start at, and
 /// key rows are apart by, multiples of 16 bytes where path() begins with "cuda".
 ///
-/// The two paths of an indexer differ in arithmetic (native and precise), so `score`, which writes
-/// scores out, takes the CUDA backend where a plan of those keys, heads and dimensions on that
-/// device would: its scores are those of the plans whose path() begins with "cuda". The scores of
-/// other plans are score<Portable<>>'s. Pooled rows are the same on both paths.
+/// The two paths of an indexer differ in the order of sums, and in arithmetic unless that is
+/// precise. So `score`, which writes scores out, takes the CUDA backend where a plan of those keys,
+/// heads and dimensions on that device would: its scores are those of the native plans whose path()
+/// begins with "cuda"; those of the precise ones are cuda::score's. The scores of other plans are
+/// score<Portable<>>'s. Pooled rows are the same on both paths.
 struct CudaBackend : Portable<CudaBackend> {
   static constexpr const char* name = "cuda";
 

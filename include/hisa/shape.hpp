@@ -100,10 +100,18 @@ enum class IndexBase {
   physical, ///< cache slot: page_table[seq][i / P] * P + i % P; paged keys only
 };
 
+/// How dot products and head sums are computed. Either way by one function of query and key, the
+/// same for blocks and tokens, with |error| <= eps * k_scale * sum_j |w_j| * sum_d |q_jd * k_d|.
+enum class Arithmetic {
+  native, ///< the fp8 tensor core's own accumulation where a path has it, eps = 2^-9; else precise
+  precise ///< exact products, fp32 accumulation: eps = (D + H + 4) * 2^-24
+};
+
 /// Run-time choices of a plan.
 struct Options {
   Boundary boundary = Boundary::counted;
   IndexBase index_base = IndexBase::relative;
+  Arithmetic arithmetic = Arithmetic::native;
   /// Queries are worked on in as many groups as keep the workspace below this many bytes (but at
   /// least one query at a time).
   std::size_t workspace_limit = std::size_t(1) << 28;

@@ -7,7 +7,11 @@
 
 namespace suite {
 
-inline double worst_ratio = 0; ///< error of a score over its bound's sum
+/// How many times its bound's sum a score may be off.
+inline double allowed(Arithmetic arithmetic, int heads) {
+  return arithmetic == Arithmetic::native ? 0x1p-9 : (D + heads + 4) * 0x1p-24;
+}
+inline double worst_error[2] = {}; ///< of each arithmetic, in parts of what is allowed
 
 /// Scores of consecutive queries for all of some keys.
 struct ScoreTable {
@@ -15,7 +19,8 @@ struct ScoreTable {
   std::int64_t keys = 0;
   std::vector<float> values;
 
-  ScoreTable(const Inputs& in, const QueryRows& r, const ContiguousKeys<e4m3fn>& k)
+  ScoreTable(const Inputs& in, const QueryRows& r, const ContiguousKeys<e4m3fn>& k,
+             Arithmetic arithmetic = Arithmetic::native)
       : rows(r), keys(k.count) {
     std::int64_t const M = rows.end - rows.first;
     Device<std::int32_t> const ks{std::vector<std::int32_t>(std::size_t(M), 0)};
@@ -23,7 +28,7 @@ struct ScoreTable {
     Device<float> const out{std::size_t(M * keys)};
     Queries<e4m3fn> q = in.queries();
     q.values += rows.first * q.heads * D, q.weights += rows.first * q.heads, q.count = M;
-    cuda::score(nullptr, q, k, {ks.data, ke.data}, out.data, keys);
+    cuda::score(nullptr, q, k, {ks.data, ke.data}, out.data, keys, arithmetic);
     synchronize("score");
     values = out.host();
   }
@@ -49,7 +54,8 @@ inline std::vector<QueryRows> windows(std::int64_t M, std::int64_t N) {
 }
 
 /// Some of the scores are within their bound.
-inline void check_scores(const std::string& what, const Problem& p, const ScoreTable& scores) {
+inline void check_scores(const Case& c, const Problem& p, const ScoreTable& scores) {
+  double& worst = worst_error[int(c.arithmetic)];
   Random random(7);
   for (int i = 0; i < 100 && scores.keys > 0; ++i) {
     std::int64_t const t = scores.rows.first + random.below(scores.rows.end - scores.rows.first);
@@ -60,20 +66,21 @@ inline void check_scores(const std::string& what, const Problem& p, const ScoreT
     if (!std::isfinite(exact) || !std::isfinite(sum))
       continue;
     double const error = std::abs(double(scores.of(t, s)) - exact);
-    worst_ratio = sum > 0 ? std::max(worst_ratio, error / sum) : worst_ratio;
-    expect(error <= sum * 0x1p-9,
-           what + ": score of query " + std::to_string(t) + ", key " + std::to_string(s));
+    double const bound = sum * allowed(c.arithmetic, c.H);
+    worst = bound > 0 ? std::max(worst, error / bound) : worst;
+    expect(error <= bound,
+           c.text() + ": score of query " + std::to_string(t) + ", key " + std::to_string(s));
   }
 }
 
 /// The rows of a window are what the contract makes of the device's scores.
 inline void check_rows(const Case& c, const Problem& p, const Inputs& in, const Result& got,
                        const QueryRows& rows) {
-  ScoreTable const tokens(in, rows, in.keys());
-  check_scores(c.text(), p, tokens);
+  ScoreTable const tokens(in, rows, in.keys(), c.arithmetic);
+  check_scores(c, p, tokens);
   std::vector<ScoreTable> blocks;
   for (const PooledLevel& l : in.levels)
-    blocks.emplace_back(in, rows, l.rows());
+    blocks.emplace_back(in, rows, l.rows(), c.arithmetic);
   for (std::int64_t t = rows.first; t < rows.end; ++t) {
     Visible const v = p.ranges().visible(t, p.N);
     auto const block_score = [&](std::size_t l, std::int64_t b) {

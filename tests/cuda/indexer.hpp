@@ -62,6 +62,7 @@ public:
       --budgets.keep.count; // the finest level's follows
     Options options;
     options.boundary = c.boundary, options.index_base = c.base, options.workspace_limit = c.limit;
+    options.arithmetic = c.arithmetic;
     indexing_ = c.indexing;
     using Sizes = std::vector<std::int64_t>;
     if (sizes.empty())

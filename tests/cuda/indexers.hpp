@@ -23,6 +23,14 @@ inline std::vector<Case> adversarial_cases() {
     all.push_back({.M = 13, .N = 3000, .levels = {{128, 8}}, .topk = 257, .data = d});
     all.push_back({.M = 9, .N = 3000, .H = 32, .levels = {{16, 40}}, .topk = 257, .data = d});
     all.push_back({.M = 2, .N = 200, .levels = {{16, 5}}, .topk = 37, .data = d});
+    for (int heads : {64, 32})
+      all.push_back({.M = 6,
+                     .N = 2000,
+                     .H = heads,
+                     .levels = {{128, 8}},
+                     .topk = 257,
+                     .data = d,
+                     .arithmetic = Arithmetic::precise});
   }
   for (Boundary b : all_boundaries) {
     for (int size : {128, 64, 32, 16}) {
@@ -161,6 +169,7 @@ private:
     c.anchor = r % 11 < 4 ? c.first * 2 / 3 : -1;
     c.packed = r % 3 == 1 && c.first == 0;
     c.stride = r % 4 == 2 ? D + 16 * (r % 9 + 1) : D;
+    c.arithmetic = r % 5 == 3 ? Arithmetic::precise : Arithmetic::native;
     return c;
   }
 };
@@ -175,6 +184,11 @@ inline void serving(const Scale& scale) {
     return skip("serving sizes: only at full scale");
   std::vector<Case> const cases = {
       {.M = 1024, .N = 65537, .levels = {{128, 64}}, .topk = 2048},
+      {.M = 1024,
+       .N = 65537,
+       .levels = {{128, 64}},
+       .topk = 2048,
+       .arithmetic = Arithmetic::precise},
       {.M = 1023, .N = 131071, .levels = {{16, 512}}, .topk = 2048},
       {.M = 1024, .N = 131071, .topk = 2048, .packed = true},
       {.M = 1024, .N = 1000003, .levels = {{128, 64}}, .topk = 2048},

@@ -58,6 +58,7 @@ struct Case {
   std::int64_t stride = D; ///< between keys
   std::size_t limit = Options{}.workspace_limit;
   Indexing indexing = Indexing::hierarchical;
+  Arithmetic arithmetic = Arithmetic::native;
 
   std::string path() const {
     std::string s = levels.empty() ? "flat" : "";
@@ -77,6 +78,7 @@ struct Case {
     s += packed ? ", packed" : "";
     s += base == IndexBase::absolute ? ", absolute" : "";
     s += stride != D ? ", stride " + std::to_string(stride) : "";
+    s += arithmetic == Arithmetic::precise ? ", precise" : "";
     return s + (limit != Options{}.workspace_limit ? ", limit " + std::to_string(limit) : "");
   }
   void cover() const {
@@ -92,6 +94,7 @@ struct Case {
     suite::cover("grid", anchor >= 0 ? "buffer-wide" : first != 0 ? "from ks > 0" : "from 0");
     suite::cover("buffer", packed ? "packed" : "one sequence");
     suite::cover("stride", stride);
+    suite::cover("arithmetic", arithmetic == Arithmetic::precise ? "precise" : "native");
   }
 };
 

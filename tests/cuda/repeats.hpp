@@ -50,6 +50,12 @@ inline void repeats(const Scale& scale) {
         {.M = M, .N = N, .levels = {{128, k / 128 + 4}}, .topk = k, .data = data},
         {.M = M,
          .N = N,
+         .levels = {{128, k / 128 + 4}},
+         .topk = k,
+         .data = data,
+         .arithmetic = Arithmetic::precise},
+        {.M = M,
+         .N = N,
          .levels = {{128, k / 128 + 8}, {16, k / 16 + 4}},
          .topk = k,
          .data = data}};

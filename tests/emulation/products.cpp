@@ -12,15 +12,21 @@ namespace emulation {
 namespace {
 constexpr int group = 128, dims = 128, tile = 64, max_heads = 64;
 
-/// The values of the 256 codes.
-const float* values() {
-  static auto const table = [] {
+/// The values of the codes of a format.
+const float* values(Format format) {
+  static auto const e4m3 = [] {
     std::vector<float> t;
-    for (int code = 0; code < 256; ++code)
+    for (int code = 0; code < 0x100; ++code)
       t.push_back(hisa::Element<hisa::e4m3fn>::to_float({static_cast<std::uint8_t>(code)}));
     return t;
   }();
-  return table.data();
+  static auto const fp16 = [] {
+    std::vector<float> t;
+    for (int code = 0; code < 0x10000; ++code)
+      t.push_back(hisa::Element<hisa::fp16>::to_float({static_cast<std::uint16_t>(code)}));
+    return t;
+  }();
+  return format == Format::e4m3 ? e4m3.data() : fp16.data();
 }
 } // namespace
 
@@ -28,31 +34,42 @@ const float* values() {
 struct Products {
   int heads = 0, threads = 0;
   std::uint64_t rows = 0;
+  Format format = Format::e4m3;
   Operands of[group] = {};
 
+  int width() const { return format == Format::e4m3 ? 1 : 2; } ///< bytes of a value
   /// The code of key `key` of the tile at a dimension, from the register that has it.
-  std::uint8_t code(int key, int d) const {
-    int const thread = key / 16 * 32 + key % 8 * 4 + d % 16 / 4;
-    int const reg = key % 16 / 8 + d % 32 / 16 * 2;
-    return static_cast<std::uint8_t>(of[thread].keys[d / 32][reg] >> 8 * (d % 4));
+  std::uint32_t key_code(int key, int d) const {
+    int const byte = d * width();
+    int const thread = key / 16 * 32 + key % 8 * 4 + byte % 16 / 4;
+    int const reg = key % 16 / 8 + byte % 32 / 16 * 2;
+    std::uint32_t const shifted = of[thread].keys[byte / 32][reg] >> 8 * (byte % 4);
+    return shifted & (format == Format::e4m3 ? 0xff : 0xffff);
+  }
+  /// The code of a head at a dimension, from shared memory.
+  std::uint32_t head_code(int h, int d) const {
+    int const byte = d * width();
+    std::uintptr_t const at =
+        rows * 16 + static_cast<std::uintptr_t>(byte / 128 * heads * 128 + h * 128 + byte % 128);
+    if (format == Format::e4m3)
+      return *reinterpret_cast<const std::uint8_t*>(swizzle_128(at));
+    return *reinterpret_cast<const std::uint16_t*>(swizzle_128(at));
   }
   void perform() const;
 };
 
 void Products::perform() const {
-  const float* const value_of = values();
+  const float* const value_of = values(format);
   static float queries[dims][max_heads];
   for (int h = 0; h < heads; ++h)
-    for (int d = 0; d < dims; ++d) {
-      std::uintptr_t const at = rows * 16 + static_cast<std::uintptr_t>(h * dims + d);
-      queries[d][h] = value_of[*reinterpret_cast<const std::uint8_t*>(swizzle_128(at))];
-    }
+    for (int d = 0; d < dims; ++d)
+      queries[d][h] = value_of[head_code(h, d)];
   for (int key = 0; key < tile; ++key) {
     float sums[max_heads] = {};
     for (int d = 0; d < dims; ++d) {
-      float const value = value_of[code(key, d)];
+      float const value = value_of[key_code(key, d)];
       const float* const query = queries[d];
-      for (int h = 0; h < max_heads; ++h) // products of two codes are exact
+      for (int h = 0; h < max_heads; ++h) // products of two values are exact
         sums[h] += value * query[h];
     }
     for (int h = 0; h < heads; ++h) {
@@ -74,9 +91,9 @@ void start_products(const Operands& operands, int heads, std::uint64_t rows) {
   if (at >= g.gathering.size())
     g.gathering.push_back(std::make_shared<Products>());
   Products& p = *g.gathering[at];
-  if (p.threads > 0 && (p.rows != rows || p.heads != heads))
+  if (p.threads > 0 && (p.rows != rows || p.heads != heads || p.format != operands.format))
     fail("multiplies other heads than the rest of its warpgroup");
-  p.rows = rows, p.heads = heads;
+  p.rows = rows, p.heads = heads, p.format = operands.format;
   p.of[t.index % group] = operands;
   order::released(&p);
   if (++p.threads < group)
@@ -85,7 +102,7 @@ void start_products(const Operands& operands, int heads, std::uint64_t rows) {
     order::acquired(set.get());
     order::acquired(order::in_round(&g, g.performed));
     engine.reads(in_kernels(reinterpret_cast<const void*>(set->rows * 16)),
-                 static_cast<std::size_t>(set->heads * dims));
+                 static_cast<std::size_t>(set->heads * dims * set->width()));
     set->perform();
     ++g.performed;
     order::released(order::in_round(&g, g.performed));

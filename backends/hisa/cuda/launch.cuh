@@ -155,15 +155,23 @@ inline void set_rows(ScoreTask& task, const Queries<e4m3fn>& queries, const Rows
                             scale_line(task.pieces.piece_log2));
 }
 
-inline void launch_score(const ScoreTask& task, const Device& device, cudaStream_t stream) {
+template <int Heads, Arithmetic A>
+void launch_score(const ScoreTask& task, const Device& device, cudaStream_t stream) {
   std::int64_t const items = task.groups() * task.splits;
   std::int64_t const ctas = items < device.processors ? items : device.processors;
+  launch(score_kernel<Heads, A>, row_of_ctas(ctas), ScorePolicy<A>::threads,
+         sizeof(ScoreStorage<Heads, A>), stream, task, "hisa::score");
+}
+
+inline void launch_score(const ScoreTask& task, Arithmetic arithmetic, const Device& device,
+                         cudaStream_t stream) {
+  bool const native = arithmetic == Arithmetic::native;
   if (task.queries.heads == 64)
-    launch(score_kernel<64>, row_of_ctas(ctas), ScorePolicy::threads, sizeof(ScoreStorage<64>),
-           stream, task, "hisa::score");
+    native ? launch_score<64, Arithmetic::native>(task, device, stream)
+           : launch_score<64, Arithmetic::precise>(task, device, stream);
   else
-    launch(score_kernel<32>, row_of_ctas(ctas), ScorePolicy::threads, sizeof(ScoreStorage<32>),
-           stream, task, "hisa::score");
+    native ? launch_score<32, Arithmetic::native>(task, device, stream)
+           : launch_score<32, Arithmetic::precise>(task, device, stream);
 }
 
 /// How selections run, by what they are asked for.

@@ -57,6 +57,13 @@ __device__ inline void store_if(bool condition, float* to, std::int32_t at, floa
       : "memory");
 }
 
+/// Two e4m3 codes as fp16 values, the lower one in the lower half.
+__device__ inline std::uint32_t widened(std::uint32_t codes) {
+  std::uint32_t values;
+  asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(values) : "h"(static_cast<std::uint16_t>(codes)));
+  return values;
+}
+
 /// The CTAs of a cluster, or a CTA that was launched without one.
 struct CtaCluster {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900

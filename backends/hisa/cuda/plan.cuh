@@ -88,8 +88,10 @@ public:
 
   /// Which code will run, and why.
   std::string path() const {
-    return "sm_90a, native fp8 tensor core: scores of " +
-           std::to_string(std::min(layout_.queries, max_queries_)) +
+    return std::string(options_.arithmetic == Arithmetic::native
+                           ? "sm_90a, native fp8 tensor core"
+                           : "sm_90a, precise by the fp16 tensor core") +
+           ": scores of " + std::to_string(std::min(layout_.queries, max_queries_)) +
            " queries at a time in the workspace, " +
            (own_lists ? "the caller's block lists" : std::to_string(levels_.count + 1) + " levels");
   }
@@ -249,7 +251,7 @@ private:
                                   ? level.max_keys / level.block_size / tile_keys + 1
                                   : pieces.pitch >> pieces.pieces_log2();
     task.splits = splits(task.groups(), most);
-    launch_score(task, device_, stream);
+    launch_score(task, options_.arithmetic, device_, stream);
   }
 
   /// Items that a group is cut into: enough for all multiprocessors, none below a few tiles.
@@ -260,13 +262,14 @@ private:
   }
 };
 
-/// Writes the scores of all visible keys, by the same code and to the same bits as the indexers:
+/// Writes the scores of all visible keys, by the same code and to the same bits as the indexers of
+/// that arithmetic:
 /// the score of query t for its i-th visible key at values[t * row_stride + i]. Nothing else is
 /// written. Asynchronous on `stream`. O(M H D L).
 /// @throws precondition_error before anything is launched
 inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
                   const ContiguousKeys<e4m3fn>& keys, const Ranges& visibility, float* values,
-                  std::int64_t row_stride) {
+                  std::int64_t row_stride, Arithmetic arithmetic = Arithmetic::native) {
   constexpr const char* function = "cuda::score";
   using namespace hisa::detail;
   require(queries.heads == 64 || queries.heads == 32, function, "queries.heads", queries.heads,
@@ -293,7 +296,7 @@ inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
   Device const device = Device::current();
   task.splits = static_cast<int>(hisa::detail::clamp(2 * device.processors / task.groups(), 1,
                                                      1 + keys.count / (8 * tile_keys)));
-  launch_score(task, device, stream);
+  launch_score(task, arithmetic, device, stream);
 }
 
 /// Top-k alone: the positions of the k best of each row of scores, in the contract's order. Any row

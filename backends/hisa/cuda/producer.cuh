@@ -3,24 +3,26 @@
 /// The producer of the scoring kernel (hisa/cuda/score.cuh), and the shared memory that it fills.
 #pragma once
 
+#include <hisa/cuda/operands.cuh>
 #include <hisa/cuda/pieces.cuh>
 #include <hisa/cuda/ring.cuh>
-#include <hisa/cuda/tile.cuh>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
 /// How the scoring kernel runs.
+template <Arithmetic A>
 struct ScorePolicy {
-  static constexpr int consumers = 3; ///< warpgroups
-  static constexpr int tiles = 6;     ///< buffers of the ring
-  static constexpr int items = 2;     ///< buffers of queries
+  static constexpr int consumers = 3;                                         ///< warpgroups
+  static constexpr int tiles = (A == Arithmetic::native ? 2 : 1) * consumers; ///< of the ring
+  static constexpr int items = 2; ///< buffers of queries
   /// A barrier tells two rounds apart, not three: who waits for a round of a buffer must have seen
   /// the round before. So each buffer has one warpgroup that empties it, and one warp that fills
   /// it.
   static_assert(tiles % consumers == 0);
   static constexpr int threads = 128 * (1 + consumers);
-  static constexpr int producer_registers = 32, consumer_registers = 160;
+  /// A thread's: together four times the 128 that a CTA of 512 threads starts with.
+  static constexpr int producer_registers = 104, consumer_registers = 136;
 };
 
 /// Lane t of four sums the heads 8i + 2t and 8i + 2t + 1 (see DotProducts), so their weights lie
@@ -48,9 +50,9 @@ struct QueryItem {
 };
 
 /// The queries of an item.
-template <int Heads>
-struct alignas(1024) ItemBuffer {                  // so that each query starts a swizzle period
-  std::uint8_t values[group_queries][Heads * 128]; ///< swizzled rows, one per head
+template <int Heads, Arithmetic A>
+struct alignas(1024) ItemBuffer { // so that each query starts a swizzle period
+  std::uint8_t values[group_queries][query_bytes<Heads, A>]; ///< swizzled rows, one per head
   QueryItem<Heads> queries[group_queries];
 };
 struct ItemHeader {
@@ -69,11 +71,11 @@ __device__ constexpr int scale_pitch(int piece_log2) {
   return (scale_line(piece_log2) + 31) / 32 * 32;
 }
 
-template <int Heads>
+template <int Heads, Arithmetic A>
 struct ScoreStorage {
-  using P = ScorePolicy;
+  using P = ScorePolicy<A>;
   alignas(1024) std::uint8_t keys[P::tiles][tile_keys * 128]; ///< swizzled
-  alignas(1024) ItemBuffer<Heads> items[P::items];
+  alignas(1024) ItemBuffer<Heads, A> items[P::items];
   alignas(128) float scales[P::tiles][max_pieces * 32]; ///< the largest of all piece sizes
   Positions positions[P::tiles][max_pieces];            ///< of a tile's pieces
   int scale_offsets[P::tiles][max_pieces];              ///< of a piece's first scale in its line
@@ -85,11 +87,11 @@ struct ScoreStorage {
 
 /// Role of each warp of the last warpgroup: one for the tiles of each consumer, the last for the
 /// queries.
-template <int Heads>
+template <int Heads, Arithmetic A>
 class Producer {
 public:
-  using Storage = ScoreStorage<Heads>;
-  using P = ScorePolicy;
+  using Storage = ScoreStorage<Heads, A>;
+  using P = ScorePolicy<A>;
 
   __device__ Producer(const ScoreTask& task, Storage& s)
       : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
@@ -160,7 +162,7 @@ private:
 
   __device__ void copy_queries() {
     item_.wait_empty(s_.item_ring);
-    ItemBuffer<Heads>& item = s_.items[item_.buffer];
+    ItemBuffer<Heads, A>& item = s_.items[item_.buffer];
     Barrier& full = s_.item_ring.full[item_.buffer];
     std::int64_t const first = task_.level.first + group_ * group_queries;
     int const queries = static_cast<int>(
@@ -171,16 +173,37 @@ private:
     if (lane_ < group_queries)
       item.queries[lane_].target = {task_.values + (group_ * group_queries + lane_) * task_.pitch,
                                     limit_};
-    if (lane_ != 0) {
+    if (lane_ == 0)
+      s_.headers[item_.buffer].tiles = tiles_;
+    if constexpr (A == Arithmetic::precise) {
+      widen_queries(item, first, queries);
+      full.arrive();
+    } else if (lane_ != 0) {
       full.arrive();
     } else {
-      s_.headers[item_.buffer].tiles = tiles_;
       full.arrive_expecting(queries * Heads * 128);
       for (int q = 0; q < queries; ++q)
         copy_box(item.values[q], task_.query_map, static_cast<std::int32_t>(first + q) * Heads,
                  full);
     }
     item_.advance();
+  }
+  __device__ void widen_queries(ItemBuffer<Heads, A>& item, std::int64_t first, int queries) {
+    constexpr int chunks = Heads * 8, batch = 8; // a query's, of 16 dimensions
+    auto const from = reinterpret_cast<const uint4*>(task_.queries.values + first * Heads * 128);
+    for (int i = lane_; i < queries * chunks; i += 32 * batch) {
+      uint4 codes[batch]; // all asked for before the first is used
+#pragma unroll
+      for (int j = 0; j < batch; ++j)
+        codes[j] = from[i + 32 * j];
+#pragma unroll
+      for (int j = 0; j < batch; ++j) {
+        int const at = (i + 32 * j) % chunks;
+        store_wide<Heads>(item.values[i / chunks], at / 8, at % 8, codes[j]);
+      }
+    }
+    static_assert(chunks % (32 * batch) == 0);
+    publish_stores();
   }
 
   /// Lane p: the first row of piece p of the item's i-th tile, if there are so many.
@@ -204,7 +227,9 @@ private:
     turn_ = i - tiles_; // the turns go on in the next item
   }
   /// The item's i-th tile, counted in the group.
-  __device__ int tile(int i) const { return first_ + i * task_.splits; }
+  __device__ int tile(int i) const {
+    return first_ + i * task_.splits;
+  }
 
   __device__ void copy_tile(int tile, std::int32_t row) {
     tile_.wait_empty(s_.tile_ring);

@@ -12,7 +12,6 @@
 #pragma once
 
 #include <hisa/cuda/group.cuh>
-#include <hisa/cuda/mma.cuh>
 #include <hisa/cuda/producer.cuh>
 
 HISA_NAMESPACE_BEGIN
@@ -25,11 +24,11 @@ namespace cuda {
 /// one before is weighted and summed. A lane sums a quarter of the heads for two rows of each half;
 /// then four lanes exchange their sums, so that each has those of one row, whose score it stores
 /// while the next products are under way.
-template <int Heads>
+template <int Heads, Arithmetic A>
 class Consumer {
 public:
-  using Storage = ScoreStorage<Heads>;
-  using P = ScorePolicy;
+  using Storage = ScoreStorage<Heads, A>;
+  using P = ScorePolicy<A>;
 
   __device__ Consumer(const ScoreTask& task, Storage& s)
       : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
@@ -68,7 +67,7 @@ private:
   std::uint32_t wanted_ = 0; ///< the tile's queries that are still to be scored, query_ among them
   int query_ = 0;            ///< that is scored
   TileAddress heads_ = 0;    ///< its heads
-  KeyFragment keys_[2];      ///< the halves of the tile
+  TileKeys<A> keys_;         ///< of the tile
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
 
@@ -93,12 +92,12 @@ private:
     Weights weights;
     Sums sums;
     choose_query();
-    load_tile();
-    start_products(lower, keys_[0], heads_);
+    keys_.load(s_.keys[tile_.buffer]);
+    keys_.start(lower, 0, heads_);
     for (;;) {
       weights = load_weights();
       wait_products<0>();
-      start_products(upper, keys_[1], heads_);
+      keys_.start(upper, 1, heads_);
       store(sums);
       set_target(sums);
       sum_heads(lower, weights, sums.of[0]);
@@ -107,14 +106,14 @@ private:
         choose_query();
         wait_products<0>();
       } else {
-        leave_tile(); // all that is needed of it is in registers
+        leave_tile(); // its last products have their keys in registers
         if (!next_tile())
           break;
         choose_query();
         wait_products<0>();
-        load_tile();
+        keys_.load(s_.keys[tile_.buffer]);
       }
-      start_products(lower, keys_[0], heads_);
+      keys_.start(lower, 0, heads_);
       sum_heads(upper, weights, sums.of[1]);
     }
     wait_products<0>();
@@ -137,10 +136,6 @@ private:
   __device__ void leave_tile() {
     leave(s_.tile_ring.empty[tile_.buffer]);
     tile_.advance(P::consumers);
-  }
-  __device__ void load_tile() {
-    load_keys(keys_[0], s_.keys[tile_.buffer]);
-    load_keys(keys_[1], s_.keys[tile_.buffer] + half_keys * 128);
   }
   /// The last query of a set that is not empty.
   __device__ void choose_query() {
@@ -203,25 +198,26 @@ private:
   }
 };
 
-template <int Heads>
-__global__ void __launch_bounds__(ScorePolicy::threads, 1)
+template <int Heads, Arithmetic A>
+__global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
     score_kernel(const __grid_constant__ ScoreTask task) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) std::uint8_t memory[];
-  auto& storage = *reinterpret_cast<ScoreStorage<Heads>*>(memory);
+  using P = ScorePolicy<A>;
+  auto& storage = *reinterpret_cast<ScoreStorage<Heads, A>*>(memory);
   if (threadIdx.x == 0) {
-    storage.tile_ring.init(Producer<Heads>::tile_writers, 4);
-    storage.item_ring.init(Producer<Heads>::item_writers, 4 * ScorePolicy::consumers);
+    storage.tile_ring.init(Producer<Heads, A>::tile_writers, 4);
+    storage.item_ring.init(Producer<Heads, A>::item_writers, 4 * P::consumers);
     publish_barriers();
   }
   __syncthreads();
   begin_kernel();
-  if (threadIdx.x < 128 * ScorePolicy::consumers) {
-    raise_registers<ScorePolicy::consumer_registers>();
-    Consumer<Heads>(task, storage).run();
+  if (threadIdx.x < 128 * P::consumers) {
+    raise_registers<P::consumer_registers>();
+    Consumer<Heads, A>(task, storage).run();
   } else {
-    lower_registers<ScorePolicy::producer_registers>();
-    Producer<Heads>(task, storage).run();
+    lower_registers<P::producer_registers>();
+    Producer<Heads, A>(task, storage).run();
   }
 #endif
 }

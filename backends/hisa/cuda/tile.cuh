@@ -25,6 +25,11 @@ struct KeyFragment {
   std::uint32_t values[4][4]; ///< [step of 32 dimensions][register]
 };
 
+/// The same keys as fp16 values, which is exact: see widen.
+struct WideFragment {
+  std::uint32_t values[8][4]; ///< [step of 16 dimensions][register]
+};
+
 /// Dot products of half a tile: lane 4g + t of warp w holds those of keys 16w + g (values 4i, 4i +
 /// 1) and 16w + g + 8 (values 4i + 2, 4i + 3) with heads 8i + 2t and 8i + 2t + 1.
 template <int Heads>

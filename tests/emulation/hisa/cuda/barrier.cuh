@@ -77,6 +77,7 @@ struct alignas(8) Barrier {
 static_assert(sizeof(Barrier) == 8);
 
 inline void publish_barriers() {}
+inline void publish_stores() {}
 
 /// A copy of a thread.
 inline void copy_later(void* to, const void* from, std::size_t bytes) {

@@ -2,7 +2,7 @@
 // The emulation's hisa/cuda/machine.cuh.
 #pragma once
 
-#include <hisa/config.hpp>
+#include <hisa/element.hpp>
 
 #include "../../intrinsics.hpp"
 
@@ -23,6 +23,14 @@ inline void count_in_shared(std::uint32_t* p, bool condition) {
 inline void store_if(bool condition, float* to, std::int32_t at, float value) {
   if (condition)
     to[at] = value;
+}
+
+inline std::uint32_t widened(std::uint32_t codes) {
+  auto const value = [](std::uint32_t code) {
+    return std::uint32_t(
+        fp16_from_float(Element<e4m3fn>::to_float({static_cast<std::uint8_t>(code)})).bits);
+  };
+  return value(codes & 0xff) | value(codes >> 8 & 0xff) << 16;
 }
 
 struct CtaCluster {

@@ -36,7 +36,11 @@ void wait_products() {
 
 template <int Heads>
 void start_products(DotProducts<Heads>& p, const KeyFragment& keys, TileAddress heads) {
-  emulation::start_products({keys.values, p.values}, Heads, heads);
+  emulation::start_products({emulation::Format::e4m3, keys.values, p.values}, Heads, heads);
+}
+template <int Heads>
+void start_products(DotProducts<Heads>& p, const WideFragment& keys, TileAddress heads) {
+  emulation::start_products({emulation::Format::fp16, keys.values, p.values}, Heads, heads);
 }
 
 } // namespace cuda
