@@ -136,13 +136,6 @@ TEST_CASE("one multiprocessor: a CTA goes round its rings many times") {
   emulation::settings().processors = 1;
   passes(call(9, 1501, 32, {}, {}, 200));
   passes(call(9, 1501, 32, {64}, {8}, 400));
-  for (unsigned seed = 1; seed <= 3; ++seed) { // one kernel, several groups a CTA
-    INFO("seed " << seed);
-    emulation::reseed(seed);
-    passes(call(17, 1501, 64, {128}, {4}, 300), seed);
-    passes(call(21, 1501, 32, {128, 16}, {5, 20}, 290, Data::ties, Boundary::none, 5, 3), seed);
-    passes(call(22, 1203, 64, {16}, {24}, 200, Data::random, Boundary::extra, 0, -1, true), seed);
-  }
   emulation::settings().processors = 3;
 }
 

@@ -33,15 +33,6 @@ struct Row {
       four.v[i] = all->at(at + i - shift);
     return four;
   }
-  hisa::gpu::Scores masked(std::uint32_t at, const hisa::gpu::Scores&) const {
-    hisa::gpu::Scores four;
-    for (std::uint32_t i = 0; i < 4; ++i)
-      four.v[i] = at + i >= first && at + i < end ? all->at(at + i - shift) : hisa::gpu::no_score;
-    return four;
-  }
-  std::uint32_t key(std::uint32_t at) const {
-    return hisa::gpu::candidate_key(all->at(at - shift));
-  }
   hisa::gpu::Four keys(std::uint32_t at, const hisa::gpu::Scores&) const {
     hisa::gpu::Four four;
     four.first = at;
@@ -108,18 +99,8 @@ std::vector<std::int64_t> from_registers(const std::vector<float>& scores, int k
   return run<hisa::gpu::StreamStorage<512, 256>>(
       scores, k, setup,
       [&](const auto& g, const auto&, auto& storage, const Row& row, const auto& emit) {
-        hisa::gpu::select_held<2>(g, storage, row, k, emit);
-      },
-      barriers);
-}
-
-/// In bins of equal width, 16 scores a lane at a time.
-std::vector<std::int64_t> linear(const std::vector<float>& scores, int k, const Setup& setup = {},
-                                 int* barriers = nullptr) {
-  return run<hisa::gpu::RadixStorage<512>>(
-      scores, k, setup,
-      [&](const auto& g, const auto&, auto& storage, const Row& row, const auto& emit) {
-        hisa::gpu::select_linear(g, storage, row, k, emit);
+        hisa::gpu::Held<2> const held(g, row);
+        hisa::gpu::select_held(g, storage, held, row, k, emit);
       },
       barriers);
 }
@@ -190,55 +171,10 @@ TEST_CASE("a seed that is too high costs a second reading, not correctness") {
 }
 
 TEST_CASE("selection from registers is exact on adversarial rows") {
-  for (std::size_t n : {2, 31, 100, 255, 257, 511, 512})
+  for (std::size_t n : {0, 1, 31, 100, 255, 257, 511, 512})
     for (const std::vector<float>& scores : adversarial(n))
       for (int k : {1, 7, 100, 256, 500})
-        if (std::size_t(k) < n)
-          CHECK(from_registers(scores, k) == hisa::reference::select(scores, k));
-}
-
-/// Scores that bins of equal width tell apart badly, or not at all.
-std::vector<std::vector<float>> uneven(std::size_t n) {
-  std::vector<float> outlier = normal(n, 11), outliers = normal(n, 12), octaves(n), tiny(n),
-                     close = normal(n, 13), few(n, std::bit_cast<float>(0x7fc00000u)), huge(n);
-  outlier[n / 3] = 1e6f;
-  for (std::size_t i = 0; i < n; ++i) {
-    outliers[i] *= i % 50 == 0 ? 1e9f : (i % 3 == 0 ? 1e4f : 1); // bins within bins
-    octaves[i] = std::ldexp(1.0f, int(i * 37 % 200) - 100);
-    tiny[i] = std::bit_cast<float>(std::uint32_t(i * 7919 % 1000) | (i % 2 ? 0x80000000u : 0));
-    close[i] = i % 2 ? 1 + 0x1p-23f * float(i % 16) : close[i] * 0.1f;
-    few[i] = i % 9 == 0 ? float(i % 20) : few[i];
-    huge[i] = (i % 2 ? 3e38f : -3e38f) * float(i % 31 + 1) / 32;
-  }
-  return {outlier, outliers, octaves, tiny, close, few, huge};
-}
-
-TEST_CASE("selection from registers is exact on scores that are spread unevenly") {
-  for (std::size_t n : {65, 200, 511, 512})
-    for (const std::vector<float>& scores : uneven(n))
-      for (int k : {1, 2, 20, 64, 100, 199, 300, 511}) {
-        if (std::size_t(k) >= n)
-          continue;
-        INFO("n = " << n << ", k = " << k);
-        auto const expected = hisa::reference::select(scores, k);
-        CHECK(from_registers(scores, k) == expected);
-        if (n <= 200)
-          CHECK(from_registers(scores, k, {.lanes = 32, .offset = 1}) == expected);
-      }
-}
-
-TEST_CASE("selection by bins of equal width is exact on adversarial and on uneven rows") {
-  for (std::size_t n : {2, 100, 600, 2500})
-    for (const auto& rows : {adversarial(n), uneven(n)})
-      for (const std::vector<float>& scores : rows)
-        for (int k : {1, 100, 256, 2000, 2499}) {
-          if (std::size_t(k) >= n)
-            continue;
-          INFO("n = " << n << ", k = " << k);
-          auto const expected = hisa::reference::select(scores, k);
-          CHECK(linear(scores, k, {.offset = 2}) == expected);
-          CHECK(linear(scores, k, {.lanes = 32, .offset = 1}) == expected);
-        }
+        CHECK(from_registers(scores, k) == hisa::reference::select(scores, k));
 }
 
 TEST_CASE("selection by several passes is exact on adversarial rows, for any k") {
@@ -278,23 +214,13 @@ TEST_CASE("every barrier of the selections is needed") {
         stream<512, 256>(rows[6], 100, {.ranks = 3, .skipped = skipped}, barriers);
       },
       30);
-  // From registers: in bins, in bins of a bin, and by digits. Two waves pass another barrier before
-  // they count in the storage that was prepared; one wave does not.
-  for (const std::vector<float>& row : {normal(512, 1), uneven(512)[0], adversarial(512)[5]}) {
-    every_barrier_is_needed(
-        [&](int skipped, int* barriers) {
-          from_registers(row, 100, {.skipped = skipped}, barriers);
-        },
-        8, 1);
-    CHECK_THROWS_AS(
-        from_registers({row.begin(), row.begin() + 250}, 100, {.lanes = 32, .skipped = 0}),
-        hisa::gpu::lockstep_error);
-  }
+  every_barrier_is_needed(
+      [&](int skipped, int* barriers) {
+        from_registers(adversarial(512)[6], 100, {.skipped = skipped}, barriers);
+      },
+      8);
   every_barrier_is_needed(
       [&](int skipped, int* barriers) { again(rows[6], 700, {.skipped = skipped}, barriers); }, 8);
-  every_barrier_is_needed(
-      [&](int skipped, int* barriers) { linear(rows[0], 700, {.skipped = skipped}, barriers); }, 8,
-      1);
   every_barrier_is_needed( // nothing has to be decided, so no radix select waits for the first
       [&](int skipped, int* barriers) {
         stream<512, 256>(normal(50, 9), 100, {.offset = 2, .skipped = skipped}, barriers);

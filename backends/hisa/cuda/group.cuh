@@ -47,9 +47,6 @@ struct WarpOperations {
   __device__ std::uint32_t sum(std::uint32_t value) const {
     return __reduce_add_sync(0xffffffffu, value);
   }
-  __device__ std::uint32_t max(std::uint32_t value) const {
-    return __reduce_max_sync(0xffffffffu, value);
-  }
 };
 
 /// One warp of a CTA.
@@ -57,17 +54,6 @@ struct Warp : WarpOperations {
   __device__ int lane() const { return static_cast<int>(threadIdx.x) % wave; }
   __device__ static constexpr int size() { return wave; }
   __device__ void barrier() const { __syncwarp(); }
-};
-
-/// `Threads` threads of a CTA from thread `First` on, whole warps, with its barrier number `Id`.
-template <int First, int Threads, int Id>
-struct Warps : WarpOperations {
-  __device__ int lane() const { return static_cast<int>(threadIdx.x) - First; }
-  __device__ static constexpr int size() { return Threads; }
-  __device__ void barrier() const {
-    __syncwarp();
-    named_barrier<Id, Threads>();
-  }
 };
 
 /// All threads of a CTA, of which there are `Threads`.

@@ -4,12 +4,12 @@
 #pragma once
 
 #include <hisa/cuda/lists.cuh>
-#include <hisa/cuda/prefill.cuh>
+#include <hisa/cuda/score.cuh>
+#include <hisa/cuda/tokens.cuh>
 #include <hisa/error.hpp>
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <string>
 
 HISA_NAMESPACE_BEGIN
@@ -267,49 +267,6 @@ inline void launch_topk(const TopkTask& task, std::int64_t rows, const Device& d
   else
     launch(topk_again_kernel<512>, row_of_ctas(rows), 512, sizeof(gpu::RadixStorage<2048>), stream,
            task, "hisa::topk");
-}
-
-/// Whether one kernel does the whole task: there are groups enough to give each multiprocessor
-/// about as many, and all stages have something to score.
-inline bool in_one_kernel(const PrefillTask& task, const Device& device) {
-  std::int64_t const groups = task.score[0].groups();
-  std::int64_t const rounds = (groups + device.processors - 1) / device.processors;
-  bool fits = task.stages > 1 && 5 * groups >= 4 * rounds * device.processors;
-  for (int s = 0; s < task.stages; ++s)
-    fits = fits && task.score[s].splits > 0;
-  for (int s = 0; s + 1 < task.stages; ++s)
-    fits = fits && task.keep[s].level.budget + 2 <= PrefillPolicy<Arithmetic::native>::max_kept;
-  return fits;
-}
-
-template <int Heads, Arithmetic A>
-void launch_prefill(PrefillTask task, const Device& device, cudaStream_t stream) {
-  for (ScoreTask& score : task.score)
-    score.splits = 1;
-  std::int64_t const groups = task.score[0].groups();
-  launch(prefill_kernel<Heads, A>, row_of_ctas(std::min<std::int64_t>(groups, device.processors)),
-         ScorePolicy<A>::threads, sizeof(PrefillStorage<Heads, A>), stream, task, "hisa::prefill");
-}
-
-/// @param longest  tokens that a query may choose from
-inline void launch_prefill(const PrefillTask& task, Arithmetic arithmetic, std::int64_t longest,
-                           const Device& device, cudaStream_t stream) {
-  bool const native = arithmetic == Arithmetic::native, wide = task.score[0].queries.heads == 64;
-  if (in_one_kernel(task, device)) {
-    if (wide)
-      native ? launch_prefill<64, Arithmetic::native>(task, device, stream)
-             : launch_prefill<64, Arithmetic::precise>(task, device, stream);
-    else
-      native ? launch_prefill<32, Arithmetic::native>(task, device, stream)
-             : launch_prefill<32, Arithmetic::precise>(task, device, stream);
-    return;
-  }
-  for (int s = 0; s < task.stages; ++s) {
-    launch_score(task.score[s], arithmetic, device, stream);
-    if (s + 1 < task.stages)
-      launch_keep(task.keep[s], stream);
-  }
-  launch_tokens(task.tokens, longest, stream);
 }
 
 } // namespace cuda

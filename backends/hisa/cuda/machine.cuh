@@ -36,12 +36,6 @@ __device__ void lower_registers() {
 #endif
 }
 
-/// The CTA's barrier number `Id` for `Threads` of its threads, whole warps.
-template <int Id, int Threads>
-__device__ void named_barrier() {
-  asm volatile("bar.sync %0, %1;" ::"n"(Id), "n"(Threads) : "memory");
-}
-
 /// Counts in shared memory where `condition` holds, without a branch: the inner loop of the
 /// selections.
 __device__ inline void count_in_shared(std::uint32_t* p, bool condition) {

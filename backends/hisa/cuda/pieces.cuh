@@ -93,7 +93,7 @@ struct ScoreTask {
   CUtensorMap scale_map = {};   ///< the scales of its rows, boxes of scale_line() floats
   std::int32_t scale_shift = 0; ///< floats from the map's start to the scale of row 0
   PieceLists pieces;
-  int splits = 1; ///< items that a group's tiles are dealt to in turn; 0: nothing is scored
+  int splits = 1; ///< items that a group's tiles are dealt to in turn
   float* values = nullptr;
   std::int64_t pitch = 0;
 

@@ -186,42 +186,39 @@ private:
       level.boundary = options_.boundary;
       level.identity = own_lists ? 0 : topk_; // lists of the caller are never widened
       PieceLists pieces;                      // all rows
-      PrefillTask task;
-      task.stages = 0;
       for (int l = 0; l < LevelsT::count; ++l) {
         const Pooled& source = pooled[static_cast<std::size_t>(l)];
         set_level(level, l, &source, out);
         if (!own_lists && level.parents == nullptr && keeps_all(level, l))
           continue; // the level below starts from all rows
+        if constexpr (!own_lists)
+          score(stream, level, queries, {source.values, source.scales, source.blocks, 128}, pieces,
+                parts);
         Level next = level;
         set_level(next, l + 1, l + 1 < LevelsT::count ? pooled.data() + l + 1 : nullptr, out);
         std::int32_t* const blocks = parts.blocks[l % 2];
         next.parents = blocks, next.parent_counts = parts.counts[l % 2];
         next.parent_pitch = layout_.kept, next.parent_size = levels_.block_size[l];
-        PieceLists listed = parts.pieces[l % 2];
-        listed.piece_log2 = piece_log2(levels_, l);
+        pieces = parts.pieces[l % 2];
+        pieces.piece_log2 = piece_log2(levels_, l);
         auto const keep = [&](const auto& by) {
-          return KeepTask{level, by, blocks, parts.counts[l % 2], layout_.kept, next, listed};
+          launch_keep(KeepTask{level, by, blocks, parts.counts[l % 2], layout_.kept, next, pieces},
+                      stream);
         };
-        if constexpr (own_lists) {
-          launch_keep(keep(lists), stream);
-        } else {
-          Rows const rows{source.values, source.scales, source.blocks, 128};
-          task.keep[task.stages] = keep(ScoreRows{parts.scores, layout_.scores});
-          task.score[task.stages++] = score_task(level, queries, rows, pieces, parts);
-        }
-        level = next, pieces = listed;
+        if constexpr (own_lists)
+          keep(lists);
+        else
+          keep(ScoreRows{parts.scores, layout_.scores});
+        level = next;
       }
       set_level(level, levels_.count, nullptr, out);
       std::int64_t const stride = keys.row_stride == 0 ? 128 : keys.row_stride;
       std::int64_t const candidates = levels_.candidates(levels_.count, level.max_keys);
-      task.tokens = {level, {parts.scores, layout_.scores}, out, options_.index_base};
-      ScoreTask& tokens = task.score[task.stages++];
-      tokens =
-          score_task(level, queries, {keys.values, keys.scales, keys.count, stride}, pieces, parts);
-      if (!level.scores_wanted && candidates <= topk_)
-        tokens.splits = 0; // all that a query sees are taken
-      launch_prefill(task, options_.arithmetic, candidates, device_, stream);
+      if (level.scores_wanted || candidates > topk_) // else all that a query sees are taken
+        score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces,
+              parts);
+      launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base}, candidates,
+                    stream);
     }
   }
 
@@ -241,22 +238,20 @@ private:
     level.row_begin = rows == nullptr ? nullptr : rows->begin;
   }
 
-  ScoreTask score_task(const Level& level, const Queries<e4m3fn>& queries, const Rows& rows,
-                       const PieceLists& pieces, const Parts& parts) const {
+  void score(cudaStream_t stream, const Level& level, const Queries<e4m3fn>& queries,
+             const Rows& rows, const PieceLists& pieces, const Parts& parts) const {
+    if (rows.count == 0)
+      return; // no row is complete: nothing has to be decided by score
     ScoreTask task;
     task.level = level;
     task.pieces = pieces;
-    task.queries = queries;
-    task.values = parts.scores, task.pitch = layout_.scores;
-    task.splits = 0;
-    if (rows.count == 0)
-      return task; // no row is complete: nothing has to be decided by score
     set_rows(task, queries, rows);
+    task.values = parts.scores, task.pitch = layout_.scores;
     std::int64_t const most = pieces.rows == nullptr
                                   ? level.max_keys / level.block_size / tile_keys + 1
                                   : pieces.pitch >> pieces.pieces_log2();
     task.splits = splits(task.groups(), most);
-    return task;
+    launch_score(task, options_.arithmetic, device_, stream);
   }
 
   /// Items that a group is cut into: enough for all multiprocessors, none below a few tiles.

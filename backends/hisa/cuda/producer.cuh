@@ -3,7 +3,6 @@
 /// The producer of the scoring kernel (hisa/cuda/score.cuh), and the shared memory that it fills.
 #pragma once
 
-#include <hisa/cuda/items.cuh>
 #include <hisa/cuda/operands.cuh>
 #include <hisa/cuda/pieces.cuh>
 #include <hisa/cuda/ring.cuh>
@@ -57,7 +56,7 @@ struct alignas(1024) ItemBuffer { // so that each query starts a swizzle period
   QueryItem<Heads> queries[group_queries];
 };
 struct ItemHeader {
-  int tiles, piece_log2;
+  int tiles;
 };
 
 /// Pieces of a tile, which have 8 rows at least.
@@ -86,53 +85,49 @@ struct ScoreStorage {
   RingBarriers<P::items> item_ring;
 };
 
-/// Arrivals at a full tile and at a full item.
-inline constexpr int tile_writers = 33, item_writers = 32;
-
-/// Role of some warps of the last warpgroup: `fillers` of them take tiles in turn, one brings the
+/// Role of each warp of the last warpgroup: one for the tiles of each consumer, the last for the
 /// queries.
-/// @tparam Items  the order of items
-template <int Heads, Arithmetic A, class Items>
+template <int Heads, Arithmetic A>
 class Producer {
 public:
   using Storage = ScoreStorage<Heads, A>;
   using P = ScorePolicy<A>;
 
-  /// @param warp      of those that fill tiles; beyond them, the warp fills none
-  /// @param fillers   a divisor of the ring's tiles
-  /// @param queries   whether the warp brings them
-  __device__ Producer(const Items& items, Storage& s, int warp, int fillers, bool queries)
-      : items_(items), s_(s), lane_(static_cast<int>(threadIdx.x) % 32), turn_(warp),
-        fillers_(fillers), fills_(warp < fillers), brings_queries_(queries) {
-    if (fills_)
-      tile_.advance(turn_);
+  __device__ Producer(const ScoreTask& task, Storage& s)
+      : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
+        turn_(static_cast<int>(threadIdx.x) / 32 % 4), brings_queries_(turn_ == P::consumers),
+        log2_(task.pieces.piece_log2), pieces_log2_(task.pieces.pieces_log2()),
+        listed_(task.pieces.rows != nullptr) {
+    tile_.advance(turn_);
   }
 
   __device__ void run() {
-    for (; items_.valid(); items_.advance()) {
-      items_.begin();
-      find_tiles();
+    std::int64_t const items = task_.groups() * task_.splits;
+    for (std::int64_t item = blockIdx.x; item < items; item += gridDim.x) {
+      group_ = item / task_.splits;
+      find_tiles(static_cast<int>(item % task_.splits));
       if (brings_queries_)
         copy_queries();
-      if (fills_)
+      else
         copy_tiles();
     }
     wait_copies(); // a CTA's memory must outlive its copies
   }
 
+  /// Arrivals at a full tile and at a full item.
+  static constexpr int tile_writers = 33, item_writers = 32;
+
 private:
-  Items items_;
+  const ScoreTask& task_;
   Storage& s_;
   int lane_;
   int turn_; ///< tiles until this warp's next one
-  int fillers_;
-  bool fills_, brings_queries_;
-  // Of the item:
-  std::int64_t group_ = 0;
-  int log2_ = 0, pieces_log2_ = 0; ///< of a piece's rows, of a tile's pieces
-  bool listed_ = false;            ///< the tiles are made of pieces, else of all rows
+  bool brings_queries_;
+  int log2_, pieces_log2_;
+  bool listed_;
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
+  std::int64_t group_ = 0;
   int first_ = 0; ///< the item's first tile, counted in the group; others follow in steps of splits
   int tiles_ = 0; ///< of the item
   std::int32_t low_ = 0; ///< all rows: the first row of the group's tile 0
@@ -142,49 +137,44 @@ private:
   std::int32_t begin_ = 0, limit_ = 0;
   std::int32_t next_row_ = 0; ///< lane p: the first row of piece p of this warp's next tile
 
-  __device__ const ScoreTask& task() const { return items_.task(); }
-
   /// Which tiles the item has and which positions its queries want.
-  __device__ void find_tiles() {
-    group_ = items_.group();
-    log2_ = task().pieces.piece_log2, pieces_log2_ = task().pieces.pieces_log2();
-    listed_ = task().pieces.rows != nullptr;
+  __device__ void find_tiles(int split) {
     std::int64_t const i = group_ * group_queries + lane_;
     begin_ = limit_ = 0;
     std::int32_t low = INT32_MAX, high = 0;
-    if (lane_ < group_queries && i < task().level.count) {
-      Visible const v = task().level.visible(i);
-      Candidates const c = task().level.candidates(v, i);
-      if (task().level.must_score(task().level.contest(c, v), v)) {
+    if (lane_ < group_queries && i < task_.level.count) {
+      Visible const v = task_.level.visible(i);
+      Candidates const c = task_.level.candidates(v, i);
+      if (task_.level.must_score(task_.level.contest(c, v), v)) {
         limit_ = static_cast<std::int32_t>(c.count);
-        low = begin_ = static_cast<std::int32_t>(task().level.origin(v) + c.skip);
+        low = begin_ = static_cast<std::int32_t>(task_.level.origin(v) + c.skip);
         high = low + limit_;
       }
     }
     low_ = __reduce_min_sync(0xffffffffu, low);
     high = __reduce_max_sync(0xffffffffu, high);
     std::int64_t const rows =
-        listed_ ? std::int64_t(task().pieces.counts[group_]) << log2_ : max(0, high - low_);
+        listed_ ? std::int64_t(task_.pieces.counts[group_]) << log2_ : max(0, high - low_);
     std::int64_t const tiles = (rows + tile_keys - 1) / tile_keys;
-    first_ = items_.split();
-    tiles_ = static_cast<int>((tiles - first_ + task().splits - 1) / task().splits);
+    first_ = split;
+    tiles_ = static_cast<int>((tiles - split + task_.splits - 1) / task_.splits);
   }
 
   __device__ void copy_queries() {
     item_.wait_empty(s_.item_ring);
     ItemBuffer<Heads, A>& item = s_.items[item_.buffer];
     Barrier& full = s_.item_ring.full[item_.buffer];
-    std::int64_t const first = task().level.first + group_ * group_queries;
+    std::int64_t const first = task_.level.first + group_ * group_queries;
     int const queries = static_cast<int>(
-        min(std::int64_t(group_queries), task().level.count - group_ * group_queries));
+        min(std::int64_t(group_queries), task_.level.count - group_ * group_queries));
     for (int i = lane_; i < queries * Heads; i += 32)
       item.queries[i / Heads].weights[weight_slot<Heads>(i % Heads)] =
-          relu_up * task().queries.weights[first * Heads + i];
+          relu_up * task_.queries.weights[first * Heads + i];
     if (lane_ < group_queries)
-      item.queries[lane_].target = {task().values + (group_ * group_queries + lane_) * task().pitch,
+      item.queries[lane_].target = {task_.values + (group_ * group_queries + lane_) * task_.pitch,
                                     limit_};
     if (lane_ == 0)
-      s_.headers[item_.buffer] = {tiles_, log2_};
+      s_.headers[item_.buffer].tiles = tiles_;
     if constexpr (A == Arithmetic::precise) {
       widen_queries(item, first, queries);
       full.arrive();
@@ -193,14 +183,14 @@ private:
     } else {
       full.arrive_expecting(queries * Heads * 128);
       for (int q = 0; q < queries; ++q)
-        copy_box(item.values[q], task().query_map, static_cast<std::int32_t>(first + q) * Heads,
+        copy_box(item.values[q], task_.query_map, static_cast<std::int32_t>(first + q) * Heads,
                  full);
     }
     item_.advance();
   }
   __device__ void widen_queries(ItemBuffer<Heads, A>& item, std::int64_t first, int queries) {
     constexpr int chunks = Heads * 8, batch = 8; // a query's, of 16 dimensions
-    auto const from = reinterpret_cast<const uint4*>(task().queries.values + first * Heads * 128);
+    auto const from = reinterpret_cast<const uint4*>(task_.queries.values + first * Heads * 128);
     for (int i = lane_; i < queries * chunks; i += 32 * batch) {
       uint4 codes[batch]; // all asked for before the first is used
 #pragma unroll
@@ -223,28 +213,28 @@ private:
     if (!listed_)
       return low_ + tile(i) * tile_keys;
     int const at = (tile(i) << pieces_log2_) + lane_;
-    return lane_ < 1 << pieces_log2_ ? task().pieces.rows[group_ * task().pieces.pitch + at] : 0;
+    return lane_ < 1 << pieces_log2_ ? task_.pieces.rows[group_ * task_.pieces.pitch + at] : 0;
   }
 
   __device__ void copy_tiles() {
     int i = turn_;
     next_row_ = first_row(i);
-    for (; i < tiles_; i += fillers_) {
+    for (; i < tiles_; i += P::consumers) {
       std::int32_t const row = next_row_;
-      next_row_ = first_row(i + fillers_); // asked for before it is needed
+      next_row_ = first_row(i + P::consumers); // asked for before it is needed
       copy_tile(tile(i), row);
     }
     turn_ = i - tiles_; // the turns go on in the next item
   }
   /// The item's i-th tile, counted in the group.
   __device__ int tile(int i) const {
-    return first_ + i * task().splits;
+    return first_ + i * task_.splits;
   }
 
   __device__ void copy_tile(int tile, std::int32_t row) {
     tile_.wait_empty(s_.tile_ring);
     Barrier& full = s_.tile_ring.full[tile_.buffer];
-    std::int32_t const scale = row + task().scale_shift;
+    std::int32_t const scale = row + task_.scale_shift;
     if (listed_)
       copy_positions(tile);
     else
@@ -256,20 +246,20 @@ private:
       full.arrive_expecting(tile_keys * 128 + (scale_line(log2_) * 4 << pieces_log2_));
     __syncwarp();
     if (lane_ < 1 << pieces_log2_) {
-      copy_box(s_.keys[tile_.buffer] + (lane_ << log2_) * 128, task().key_map, row, full);
-      copy_line(s_.scales[tile_.buffer] + lane_ * scale_pitch(log2_), task().scale_map, scale & ~3,
+      copy_box(s_.keys[tile_.buffer] + (lane_ << log2_) * 128, task_.key_map, row, full);
+      copy_line(s_.scales[tile_.buffer] + lane_ * scale_pitch(log2_), task_.scale_map, scale & ~3,
                 full);
     }
     full.arrive_after_copies();
-    tile_.advance(fillers_);
+    tile_.advance(P::consumers);
   }
 
   __device__ void copy_positions(int tile) {
-    std::int64_t const at = group_ * task().pieces.pitch + (std::int64_t(tile) << pieces_log2_);
+    std::int64_t const at = group_ * task_.pieces.pitch + (std::int64_t(tile) << pieces_log2_);
     if (lane_ < 1 << pieces_log2_)
-      copy_16(&s_.positions[tile_.buffer][lane_], task().pieces.positions + at + lane_);
+      copy_16(&s_.positions[tile_.buffer][lane_], task_.pieces.positions + at + lane_);
     else if (lane_ == 31)
-      copy_4(&s_.masks[tile_.buffer], task().pieces.masks + (at >> pieces_log2_));
+      copy_4(&s_.masks[tile_.buffer], task_.pieces.masks + (at >> pieces_log2_));
   }
   __device__ void set_positions(int tile) {
     std::int32_t const position = low_ + tile * tile_keys - begin_;

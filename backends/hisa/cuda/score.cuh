@@ -24,43 +24,46 @@ namespace cuda {
 /// one before is weighted and summed. A lane sums a quarter of the heads for two rows of each half;
 /// then four lanes exchange their sums, so that each has those of one row, whose score it stores
 /// while the next products are under way.
-/// @tparam Items  the order of items
-template <int Heads, Arithmetic A, class Items>
+template <int Heads, Arithmetic A>
 class Consumer {
 public:
   using Storage = ScoreStorage<Heads, A>;
   using P = ScorePolicy<A>;
 
-  __device__ Consumer(const Items& items, Storage& s)
-      : items_(items), s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
+  __device__ Consumer(const ScoreTask& task, Storage& s)
+      : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
         turn_(uniform(static_cast<int>(threadIdx.x) / 128)) {
+    int const log2 = task.pieces.piece_log2;
+    int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane_ / 4 + 8 * (lane_ & 1) +
+                    half_keys * (lane_ >> 1 & 1);
+    piece_ = held_in_register(row >> log2);
+    in_piece_ = held_in_register(row & ((1 << log2) - 1));
+    scale_at_ = held_in_register((row >> log2) * scale_pitch(log2) + (row & ((1 << log2) - 1)));
     tile_.advance(turn_);
   }
 
   __device__ void run() {
-    for (; items_.valid(); items_.advance()) {
+    std::int64_t const items = task_.groups() * task_.splits;
+    for (std::int64_t item = blockIdx.x; item < items; item += gridDim.x) {
       item_.wait_full(s_.item_ring);
-      find_row(s_.headers[item_.buffer].piece_log2);
       int const tiles = uniform(s_.headers[item_.buffer].tiles);
       tiles_ = (tiles - turn_ + P::consumers - 1) / P::consumers;
       turn_ += tiles_ * P::consumers - tiles; // the turns go on in the next item
       if (next_tile())
         score_item();
       leave(s_.item_ring.empty[item_.buffer]);
-      if (lane_ == 0)
-        items_.end();
       item_.advance();
     }
   }
 
 private:
-  Items items_;
+  const ScoreTask& task_;
   Storage& s_;
   int lane_;
-  int piece_ = 0, in_piece_ = 0; ///< the row of a tile whose score this lane stores
-  int scale_at_ = 0;             ///< where its scale would be if its piece's line began with it
-  int turn_;                     ///< tiles until this warpgroup's next one
-  int tiles_ = 0;                ///< of the item that this warpgroup has still to begin
+  int piece_, in_piece_;     ///< the row of a tile whose score this lane stores
+  int scale_at_;             ///< where its scale would be if its piece's line began with it
+  int turn_;                 ///< tiles until this warpgroup's next one
+  int tiles_ = 0;            ///< of the item that this warpgroup has still to begin
   std::uint32_t wanted_ = 0; ///< the tile's queries that are still to be scored, query_ among them
   int query_ = 0;            ///< that is scored
   TileAddress heads_ = 0;    ///< its heads
@@ -75,15 +78,6 @@ private:
     std::int32_t position = Positions::absent;
     ScoreTarget target = {nullptr, 0};
   };
-
-  /// Finds the row of a tile whose score this lane stores.
-  __device__ void find_row(int log2) {
-    int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane_ / 4 + 8 * (lane_ & 1) +
-                    half_keys * (lane_ >> 1 & 1);
-    piece_ = held_in_register(row >> log2);
-    in_piece_ = held_in_register(row & ((1 << log2) - 1));
-    scale_at_ = held_in_register((row >> log2) * scale_pitch(log2) + (row & ((1 << log2) - 1)));
-  }
 
   /// One lane of each warp arrives when the whole warp is done.
   __device__ void leave(Barrier& barrier) const {
@@ -204,14 +198,6 @@ private:
   }
 };
 
-/// Makes the rings ready; a barrier has to follow. One thread calls it.
-template <int Heads, Arithmetic A>
-__device__ void prepare(ScoreStorage<Heads, A>& storage) {
-  storage.tile_ring.init(tile_writers, 4);
-  storage.item_ring.init(item_writers, 4 * ScorePolicy<A>::consumers);
-  publish_barriers();
-}
-
 template <int Heads, Arithmetic A>
 __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
     score_kernel(const __grid_constant__ ScoreTask task) {
@@ -219,18 +205,19 @@ __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
   extern __shared__ __align__(1024) std::uint8_t memory[];
   using P = ScorePolicy<A>;
   auto& storage = *reinterpret_cast<ScoreStorage<Heads, A>*>(memory);
-  if (threadIdx.x == 0)
-    prepare(storage);
+  if (threadIdx.x == 0) {
+    storage.tile_ring.init(Producer<Heads, A>::tile_writers, 4);
+    storage.item_ring.init(Producer<Heads, A>::item_writers, 4 * P::consumers);
+    publish_barriers();
+  }
   __syncthreads();
   begin_kernel();
-  DealtItems const items(task);
   if (threadIdx.x < 128 * P::consumers) {
     raise_registers<P::consumer_registers>();
-    Consumer<Heads, A, DealtItems>(items, storage).run();
+    Consumer<Heads, A>(task, storage).run();
   } else {
     lower_registers<P::producer_registers>();
-    int const warp = static_cast<int>(threadIdx.x) / 32 % 4;
-    Producer<Heads, A, DealtItems>(items, storage, warp, P::consumers, warp == P::consumers).run();
+    Producer<Heads, A>(task, storage).run();
   }
 #endif
 }

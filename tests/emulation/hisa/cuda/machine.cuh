@@ -15,11 +15,6 @@ void raise_registers() {}
 template <int Registers>
 void lower_registers() {}
 
-template <int Id, int Threads>
-void named_barrier() {
-  emulation::meet(emulation::self().cta->named[Id], Threads, "a named barrier");
-}
-
 inline void count_in_shared(std::uint32_t* p, bool condition) {
   if (condition)
     atomicAdd(p, 1u);
