@@ -26,7 +26,9 @@ void refuses_plan(const std::string& why, const Shape<>& shape, const Budgets& b
 
 inline void refused_plans() {
   Shape<> const good{.max_queries = 16, .max_keys = 4096, .heads = 64, .head_dim = D};
-  Shape<> few_heads = good, short_heads = good, no_queries = good, long_buffer = good;
+  Shape<> few_heads = good, short_heads = good, no_queries = good, many_queries = good,
+          long_buffer = good;
+  many_queries.max_queries = 33554428; // 2^31 - 257 heads and some
   few_heads.heads = 16, short_heads.head_dim = 64, no_queries.max_queries = 0;
   long_buffer.max_keys = std::numeric_limits<std::int32_t>::max();
   Options reported, physical;
@@ -41,6 +43,8 @@ inline void refused_plans() {
   refuses_plan<Levels<>>("shape.heads is 16, expected 64 or 32", few_heads, flat);
   refuses_plan<Levels<>>("shape.head_dim is 64, expected 128", short_heads, flat);
   refuses_plan<Levels<>>("shape.max_queries is 0, expected 1 .. 2147483391", no_queries, flat);
+  refuses_plan<Levels<>>("shape.max_queries is 33554428, expected at most 33554427", many_queries,
+                         flat);
   refuses_plan<Levels<>>("shape.max_keys is 2147483647, expected 1 .. 2147483391", long_buffer,
                          flat);
   refuses_plan<Levels<>>("budgets.topk is 14337, expected at most 14336", good, {.topk = 14337});

@@ -17,7 +17,7 @@
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
-/// The most queries or keys that the kernels count to.
+/// The most keys, or heads of queries, that the kernels count to.
 inline constexpr std::int64_t max_rows = std::numeric_limits<std::int32_t>::max() - 256;
 
 /// Why the kernels do not serve a configuration of fp8 queries, contiguous fp8 keys and rules with
@@ -27,12 +27,12 @@ inline std::string not_covered(const Device& device, const Configuration& c) {
   std::string const why = device.not_covered();
   if (!why.empty())
     return why;
-  if (c.max_queries > max_rows)
-    return unlike("shape.max_queries", c.max_queries, at_most(max_rows));
-  if (c.max_keys > max_rows)
-    return unlike("shape.max_keys", c.max_keys, at_most(max_rows));
   if (c.heads != 64 && c.heads != 32)
     return unlike("shape.heads", c.heads, "64 or 32");
+  if (c.max_queries > max_rows / c.heads) // the copy engine counts their heads
+    return unlike("shape.max_queries", c.max_queries, at_most(max_rows / c.heads));
+  if (c.max_keys > max_rows)
+    return unlike("shape.max_keys", c.max_keys, at_most(max_rows));
   if (c.head_dim != 128)
     return unlike("shape.head_dim", c.head_dim, "128");
   if (c.topk > SelectSizes::max_topk)
@@ -274,7 +274,7 @@ inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
   using namespace hisa::detail;
   require(queries.heads == 64 || queries.heads == 32, function, "queries.heads", queries.heads,
           "64 or 32");
-  check_queries(function, queries, max_rows, queries.heads, 128);
+  check_queries(function, queries, max_rows / queries.heads, queries.heads, 128);
   check_keys(function, keys, max_rows, 128);
   if (queries.count == 0 || keys.count == 0)
     return;
