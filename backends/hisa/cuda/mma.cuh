@@ -57,14 +57,27 @@ __device__ void wait_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
 }
 
-/// One step of 32 dimensions for 64 heads: p = p * keep + keys * heads.
-__device__ inline void multiply(DotProducts<64>& p, const std::uint32_t (&keys)[4],
-                                std::uint64_t heads, int keep) {
+/// The end of an instruction's name and of its operands, by operand A.
+template <class Keys>
+struct Multiplication;
+template <>
+struct Multiplication<KeyFragment> {
+  static constexpr char formats[] = "k32.f32.e4m3.e4m3", end[] = "";
+};
+template <>
+struct Multiplication<WideFragment> {
+  static constexpr char formats[] = "k16.f32.f16.f16", end[] = ", 0"; // B is not transposed
+};
+
+/// One step of 32 bytes for 64 heads: p = p * keep + keys * heads.
+template <class Keys>
+__device__ void multiply(DotProducts<64>& p, const std::uint32_t (&keys)[4], std::uint64_t heads,
+                         int keep) {
   asm volatile("{\n\t.reg .pred keep;\n\tsetp.ne.b32 keep, %37, 0;\n\t"
-               "wgmma.mma_async.sync.aligned.m64n64k32.f32.e4m3.e4m3 "
+               "wgmma.mma_async.sync.aligned.m64n64%38 "
                "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
                " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-               "{%32, %33, %34, %35}, %36, keep, 1, 1;\n\t}"
+               "{%32, %33, %34, %35}, %36, keep, 1, 1%39;\n\t}"
                : "+f"(p.values[0]), "+f"(p.values[1]), "+f"(p.values[2]), "+f"(p.values[3]),
                  "+f"(p.values[4]), "+f"(p.values[5]), "+f"(p.values[6]), "+f"(p.values[7]),
                  "+f"(p.values[8]), "+f"(p.values[9]), "+f"(p.values[10]), "+f"(p.values[11]),
@@ -73,74 +86,35 @@ __device__ inline void multiply(DotProducts<64>& p, const std::uint32_t (&keys)[
                  "+f"(p.values[20]), "+f"(p.values[21]), "+f"(p.values[22]), "+f"(p.values[23]),
                  "+f"(p.values[24]), "+f"(p.values[25]), "+f"(p.values[26]), "+f"(p.values[27]),
                  "+f"(p.values[28]), "+f"(p.values[29]), "+f"(p.values[30]), "+f"(p.values[31])
-               : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep));
+               : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep),
+                 "C"(Multiplication<Keys>::formats), "C"(Multiplication<Keys>::end));
 }
 
-/// One step of 32 dimensions for 32 heads: p = p * keep + keys * heads.
-__device__ inline void multiply(DotProducts<32>& p, const std::uint32_t (&keys)[4],
-                                std::uint64_t heads, int keep) {
+/// The same for 32 heads.
+template <class Keys>
+__device__ void multiply(DotProducts<32>& p, const std::uint32_t (&keys)[4], std::uint64_t heads,
+                         int keep) {
   asm volatile("{\n\t.reg .pred keep;\n\tsetp.ne.b32 keep, %21, 0;\n\t"
-               "wgmma.mma_async.sync.aligned.m64n32k32.f32.e4m3.e4m3 "
+               "wgmma.mma_async.sync.aligned.m64n32%22 "
                "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
-               "{%16, %17, %18, %19}, %20, keep, 1, 1;\n\t}"
+               "{%16, %17, %18, %19}, %20, keep, 1, 1%23;\n\t}"
                : "+f"(p.values[0]), "+f"(p.values[1]), "+f"(p.values[2]), "+f"(p.values[3]),
                  "+f"(p.values[4]), "+f"(p.values[5]), "+f"(p.values[6]), "+f"(p.values[7]),
                  "+f"(p.values[8]), "+f"(p.values[9]), "+f"(p.values[10]), "+f"(p.values[11]),
                  "+f"(p.values[12]), "+f"(p.values[13]), "+f"(p.values[14]), "+f"(p.values[15])
-               : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep));
+               : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep),
+                 "C"(Multiplication<Keys>::formats), "C"(Multiplication<Keys>::end));
 }
 
-/// One step of 16 dimensions for 64 heads: p = p * keep + keys * heads, of fp16 values.
-__device__ inline void multiply_wide(DotProducts<64>& p, const std::uint32_t (&keys)[4],
-                                     std::uint64_t heads, int keep) {
-  asm volatile("{\n\t.reg .pred keep;\n\tsetp.ne.b32 keep, %37, 0;\n\t"
-               "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 "
-               "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
-               " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-               "{%32, %33, %34, %35}, %36, keep, 1, 1, 0;\n\t}"
-               : "+f"(p.values[0]), "+f"(p.values[1]), "+f"(p.values[2]), "+f"(p.values[3]),
-                 "+f"(p.values[4]), "+f"(p.values[5]), "+f"(p.values[6]), "+f"(p.values[7]),
-                 "+f"(p.values[8]), "+f"(p.values[9]), "+f"(p.values[10]), "+f"(p.values[11]),
-                 "+f"(p.values[12]), "+f"(p.values[13]), "+f"(p.values[14]), "+f"(p.values[15]),
-                 "+f"(p.values[16]), "+f"(p.values[17]), "+f"(p.values[18]), "+f"(p.values[19]),
-                 "+f"(p.values[20]), "+f"(p.values[21]), "+f"(p.values[22]), "+f"(p.values[23]),
-                 "+f"(p.values[24]), "+f"(p.values[25]), "+f"(p.values[26]), "+f"(p.values[27]),
-                 "+f"(p.values[28]), "+f"(p.values[29]), "+f"(p.values[30]), "+f"(p.values[31])
-               : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep));
-}
-
-/// One step of 16 dimensions for 32 heads: p = p * keep + keys * heads, of fp16 values.
-__device__ inline void multiply_wide(DotProducts<32>& p, const std::uint32_t (&keys)[4],
-                                     std::uint64_t heads, int keep) {
-  asm volatile("{\n\t.reg .pred keep;\n\tsetp.ne.b32 keep, %21, 0;\n\t"
-               "wgmma.mma_async.sync.aligned.m64n32k16.f32.f16.f16 "
-               "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
-               "{%16, %17, %18, %19}, %20, keep, 1, 1, 0;\n\t}"
-               : "+f"(p.values[0]), "+f"(p.values[1]), "+f"(p.values[2]), "+f"(p.values[3]),
-                 "+f"(p.values[4]), "+f"(p.values[5]), "+f"(p.values[6]), "+f"(p.values[7]),
-                 "+f"(p.values[8]), "+f"(p.values[9]), "+f"(p.values[10]), "+f"(p.values[11]),
-                 "+f"(p.values[12]), "+f"(p.values[13]), "+f"(p.values[14]), "+f"(p.values[15])
-               : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep));
-}
-
-/// Starts the products of 64 keys with the heads of one query, a swizzled tile.
-template <int Heads>
-__device__ void start_products(DotProducts<Heads>& p, const KeyFragment& keys, TileAddress heads) {
+/// Starts the products of 64 keys with the heads of one query: a swizzled tile of fp8 values; of
+/// fp16 values two of 64 dimensions each, one behind the other.
+template <int Heads, class Keys>
+__device__ void start_products(DotProducts<Heads>& p, const Keys& keys, TileAddress heads) {
   begin_products();
 #pragma unroll
-  for (int step = 0; step < 4; ++step)
-    multiply(p, keys.values[step], tile_descriptor(heads, step), step > 0);
-  commit_products();
-}
-/// The same with fp16 values, of which 64 dimensions of all heads are a swizzled tile, and the
-/// other 64 the next.
-template <int Heads>
-__device__ void start_products(DotProducts<Heads>& p, const WideFragment& keys, TileAddress heads) {
-  begin_products();
-#pragma unroll
-  for (int step = 0; step < 8; ++step)
-    multiply_wide(p, keys.values[step],
-                  tile_descriptor(heads + step / 4 * (Heads * 128 >> 4), step % 4), step > 0);
+  for (int step = 0; step < Keys::steps; ++step)
+    multiply<Keys>(p, keys.values[step],
+                   tile_descriptor(heads + step / 4 * (Heads * 128 >> 4), step % 4), step > 0);
   commit_products();
 }
 

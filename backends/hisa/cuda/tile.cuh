@@ -22,12 +22,14 @@ HISA_FUNCTION constexpr int swizzled(int row, int chunk) {
 
 /// Half a tile, 64 keys of 128 fp8 values, spread over the registers of a warpgroup: the operand A.
 struct KeyFragment {
-  std::uint32_t values[4][4]; ///< [step of 32 dimensions][register]
+  static constexpr int steps = 4;
+  std::uint32_t values[steps][4]; ///< [step of 32 dimensions][register]
 };
 
 /// The same keys as fp16 values, which is exact: see widen.
 struct WideFragment {
-  std::uint32_t values[8][4]; ///< [step of 16 dimensions][register]
+  static constexpr int steps = 8;
+  std::uint32_t values[steps][4]; ///< [step of 16 dimensions][register]
 };
 
 /// Dot products of half a tile: lane 4g + t of warp w holds those of keys 16w + g (values 4i, 4i +

@@ -8,6 +8,7 @@
 #include "../../products.hpp"
 
 #include <cstring>
+#include <type_traits>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
@@ -34,13 +35,11 @@ void wait_products() {
   emulation::wait_products(Pending);
 }
 
-template <int Heads>
-void start_products(DotProducts<Heads>& p, const KeyFragment& keys, TileAddress heads) {
-  emulation::start_products({emulation::Format::e4m3, keys.values, p.values}, Heads, heads);
-}
-template <int Heads>
-void start_products(DotProducts<Heads>& p, const WideFragment& keys, TileAddress heads) {
-  emulation::start_products({emulation::Format::fp16, keys.values, p.values}, Heads, heads);
+template <int Heads, class Keys>
+void start_products(DotProducts<Heads>& p, const Keys& keys, TileAddress heads) {
+  using emulation::Format;
+  constexpr Format format = std::is_same_v<Keys, KeyFragment> ? Format::e4m3 : Format::fp16;
+  emulation::start_products({format, keys.values, p.values}, Heads, heads);
 }
 
 } // namespace cuda
