@@ -127,9 +127,8 @@ std::vector<float> checked_scores(const std::string& what, const Data& d, std::i
     KeyRow<e4m3fn> const row{k.data() + i * 128, scale[std::size_t(i)]};
     double const error =
         std::abs(double(scores[std::size_t(i)]) - reference::score<double>(queries, t, row));
-    double const allowed =
-        d.arithmetic == Arithmetic::native ? 0x1p-9 : (128 + heads + 4) * 0x1p-24;
-    require_right(error <= allowed * reference::magnitude(queries, t, row), what);
+    double const bound = reference::tolerance(d.arithmetic, heads, 128);
+    require_right(error <= bound * reference::magnitude(queries, t, row), what);
   }
   return scores;
 }

@@ -218,7 +218,8 @@ bool within_bound(const Problem<e4m3fn>& p, const std::vector<float>& scores) {
     hisa::KeyRow<e4m3fn> const row = p.keys().row({}, hisa::TokenIndex(i % p.N));
     double const exact = hisa::reference::score<double>(p.queries(), i / p.N, row);
     if (std::abs(double(scores[std::size_t(i)]) - exact) >
-        0x1p-9 * hisa::reference::magnitude(p.queries(), i / p.N, row))
+        hisa::reference::tolerance(hisa::Arithmetic::native, p.H, p.D) *
+            hisa::reference::magnitude(p.queries(), i / p.N, row))
       return false;
   }
   return true;

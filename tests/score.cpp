@@ -60,7 +60,7 @@ bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
 /// |score - exact score| <= (D + H + 4) 2^-24 k_scale sum |w| sum |q k|, for every score.
 template <class T>
 bool within_bound(const Problem<T>& p, const std::vector<float>& scores) {
-  double const eps = (p.D + p.H + 4) * 0x1p-24;
+  double const eps = hisa::reference::tolerance(hisa::Arithmetic::precise, p.H, p.D);
   for (std::int64_t t = 0; t < p.M; ++t) {
     hisa::Visible const v = p.ranges().visible(t, p.N);
     for (std::int64_t i = 0; i < v.count(); ++i) {

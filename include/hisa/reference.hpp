@@ -89,6 +89,11 @@ double magnitude(const Queries<T>& queries, std::int64_t t, const KeyRow<T>& key
   return std::abs(double(key.scale)) * sum;
 }
 
+/// How many times its `magnitude` a score may be off.
+inline double tolerance(Arithmetic arithmetic, int heads, int head_dim) {
+  return arithmetic == Arithmetic::native ? 0x1p-9 : (head_dim + heads + 4) * 0x1p-24;
+}
+
 /// The `count` best of `scores` as positions in ascending order: descending score, then ascending
 /// position; NaN last.
 inline std::vector<std::int64_t> select(std::span<const float> scores, std::int64_t count) {

@@ -7,10 +7,6 @@
 
 namespace suite {
 
-/// How many times its bound's sum a score may be off.
-inline double allowed(Arithmetic arithmetic, int heads) {
-  return arithmetic == Arithmetic::native ? 0x1p-9 : (D + heads + 4) * 0x1p-24;
-}
 inline double worst_error[2] = {}; ///< of each arithmetic, in parts of what is allowed
 
 /// Scores of consecutive queries for all of some keys.
@@ -66,7 +62,7 @@ inline void check_scores(const Case& c, const Problem& p, const ScoreTable& scor
     if (!std::isfinite(exact) || !std::isfinite(sum))
       continue;
     double const error = std::abs(double(scores.of(t, s)) - exact);
-    double const bound = sum * allowed(c.arithmetic, c.H);
+    double const bound = sum * reference::tolerance(c.arithmetic, c.H, D);
     worst = bound > 0 ? std::max(worst, error / bound) : worst;
     expect(error <= bound,
            c.text() + ": score of query " + std::to_string(t) + ", key " + std::to_string(s));
