@@ -201,6 +201,9 @@ inline void refused_parts() {
   Queries<e4m3fn> few_heads = in.queries();
   few_heads.heads = 16;
   score("queries.heads is 16, expected 64 or 32", few_heads, c.N);
+  Queries<e4m3fn> many = in.queries();
+  many.count = 33554428;
+  score("queries.count is 33554428, expected 0 .. 33554427", many, c.N);
   score("row_stride is 49, expected at least 50", in.queries(), c.N - 1);
   refuses("hisa::cuda::pool_append: sequences.old_length is null, expected a pointer to data",
           [&] { cuda::pool_append<MeanPool>(nullptr, in.keys(), {}, {1}); });
