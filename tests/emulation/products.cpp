@@ -5,6 +5,7 @@
 
 #include <hisa/element.hpp>
 
+#include <bit>
 #include <limits>
 
 namespace emulation {
@@ -27,6 +28,11 @@ const float* values(Format format) {
     return t;
   }();
   return format == Format::e4m3 ? e4m3.data() : fp16.data();
+}
+
+/// What the accumulator for fp8 products keeps of a sum: some 13 bits.
+float shortened(float sum) {
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(sum) & 0xfffff800u);
 }
 } // namespace
 
@@ -71,6 +77,9 @@ void Products::perform() const {
       const float* const query = queries[d];
       for (int h = 0; h < max_heads; ++h) // products of two values are exact
         sums[h] += value * query[h];
+      if (format == Format::e4m3 && d % 32 == 31) // an instruction's dimensions
+        for (float& sum : sums)
+          sum = shortened(sum);
     }
     for (int h = 0; h < heads; ++h) {
       const Operands& thread = of[key / 16 * 32 + key % 8 * 4 + h % 8 / 2];
