@@ -33,6 +33,15 @@ struct Row {
       four.v[i] = all->at(at + i - shift);
     return four;
   }
+  hisa::gpu::Scores masked(std::uint32_t at, const hisa::gpu::Scores&) const {
+    hisa::gpu::Scores four;
+    for (std::uint32_t i = 0; i < 4; ++i)
+      four.v[i] = at + i >= first && at + i < end ? all->at(at + i - shift) : hisa::gpu::no_score;
+    return four;
+  }
+  std::uint32_t key(std::uint32_t at) const {
+    return hisa::gpu::candidate_key(all->at(at - shift));
+  }
   hisa::gpu::Four keys(std::uint32_t at, const hisa::gpu::Scores&) const {
     hisa::gpu::Four four;
     four.first = at;
@@ -99,8 +108,7 @@ std::vector<std::int64_t> from_registers(const std::vector<float>& scores, int k
   return run<hisa::gpu::StreamStorage<512, 256>>(
       scores, k, setup,
       [&](const auto& g, const auto&, auto& storage, const Row& row, const auto& emit) {
-        hisa::gpu::Held<2> const held(g, row);
-        hisa::gpu::select_held(g, storage, held, row, k, emit);
+        hisa::gpu::select_held<2>(g, storage, row, k, emit);
       },
       barriers);
 }
@@ -171,10 +179,41 @@ TEST_CASE("a seed that is too high costs a second reading, not correctness") {
 }
 
 TEST_CASE("selection from registers is exact on adversarial rows") {
-  for (std::size_t n : {0, 1, 31, 100, 255, 257, 511, 512})
+  for (std::size_t n : {2, 31, 100, 255, 257, 511, 512})
     for (const std::vector<float>& scores : adversarial(n))
       for (int k : {1, 7, 100, 256, 500})
-        CHECK(from_registers(scores, k) == hisa::reference::select(scores, k));
+        if (std::size_t(k) < n)
+          CHECK(from_registers(scores, k) == hisa::reference::select(scores, k));
+}
+
+/// Scores that bins of equal width tell apart badly, or not at all.
+std::vector<std::vector<float>> uneven(std::size_t n) {
+  std::vector<float> outlier = normal(n, 11), outliers = normal(n, 12), octaves(n), tiny(n),
+                     close = normal(n, 13), few(n, std::bit_cast<float>(0x7fc00000u)), huge(n);
+  outlier[n / 3] = 1e6f;
+  for (std::size_t i = 0; i < n; ++i) {
+    outliers[i] *= i % 50 == 0 ? 1e9f : (i % 3 == 0 ? 1e4f : 1); // bins within bins
+    octaves[i] = std::ldexp(1.0f, int(i * 37 % 200) - 100);
+    tiny[i] = std::bit_cast<float>(std::uint32_t(i * 7919 % 1000) | (i % 2 ? 0x80000000u : 0));
+    close[i] = i % 2 ? 1 + 0x1p-23f * float(i % 16) : close[i] * 0.1f;
+    few[i] = i % 9 == 0 ? float(i % 20) : few[i];
+    huge[i] = (i % 2 ? 3e38f : -3e38f) * float(i % 31 + 1) / 32;
+  }
+  return {outlier, outliers, octaves, tiny, close, few, huge};
+}
+
+TEST_CASE("selection from registers is exact on scores that are spread unevenly") {
+  for (std::size_t n : {65, 200, 511, 512})
+    for (const std::vector<float>& scores : uneven(n))
+      for (int k : {1, 2, 20, 64, 100, 199, 300, 511}) {
+        if (std::size_t(k) >= n)
+          continue;
+        INFO("n = " << n << ", k = " << k);
+        auto const expected = hisa::reference::select(scores, k);
+        CHECK(from_registers(scores, k) == expected);
+        if (n <= 200)
+          CHECK(from_registers(scores, k, {.lanes = 32, .offset = 1}) == expected);
+      }
 }
 
 TEST_CASE("selection by several passes is exact on adversarial rows, for any k") {
@@ -214,11 +253,18 @@ TEST_CASE("every barrier of the selections is needed") {
         stream<512, 256>(rows[6], 100, {.ranks = 3, .skipped = skipped}, barriers);
       },
       30);
-  every_barrier_is_needed(
-      [&](int skipped, int* barriers) {
-        from_registers(adversarial(512)[6], 100, {.skipped = skipped}, barriers);
-      },
-      8);
+  // From registers: in bins, in bins of a bin, and by digits. Two waves pass another barrier before
+  // they count in the storage that was prepared; one wave does not.
+  for (const std::vector<float>& row : {normal(512, 1), uneven(512)[0], adversarial(512)[5]}) {
+    every_barrier_is_needed(
+        [&](int skipped, int* barriers) {
+          from_registers(row, 100, {.skipped = skipped}, barriers);
+        },
+        8, 1);
+    CHECK_THROWS_AS(
+        from_registers({row.begin(), row.begin() + 250}, 100, {.lanes = 32, .skipped = 0}),
+        hisa::gpu::lockstep_error);
+  }
   every_barrier_is_needed(
       [&](int skipped, int* barriers) { again(rows[6], 700, {.skipped = skipped}, barriers); }, 8);
   every_barrier_is_needed( // nothing has to be decided, so no radix select waits for the first

@@ -142,6 +142,9 @@ inline int __clz(int x) {
 inline int __ffs(int x) {
   return __builtin_ffs(x);
 }
+inline unsigned __umulhi(unsigned x, unsigned y) {
+  return static_cast<unsigned>(static_cast<unsigned long long>(x) * y >> 32);
+}
 inline int __popc(unsigned x) {
   return __builtin_popcount(x);
 }

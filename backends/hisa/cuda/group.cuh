@@ -47,6 +47,9 @@ struct WarpOperations {
   __device__ std::uint32_t sum(std::uint32_t value) const {
     return __reduce_add_sync(0xffffffffu, value);
   }
+  __device__ std::uint32_t max(std::uint32_t value) const {
+    return __reduce_max_sync(0xffffffffu, value);
+  }
 };
 
 /// One warp of a CTA.

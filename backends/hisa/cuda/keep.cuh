@@ -36,6 +36,13 @@ struct ListedQuery {
   }
 };
 
+/// Shared memory of list_pieces, for `Capacity` blocks of a group's queries together.
+template <int Capacity>
+struct PieceListStorage {
+  ListedQuery queries[group_queries];
+  gpu::UnionStorage<group_queries, Capacity> joined;
+};
+
 /// How the block kernel runs: a CTA for a group of queries, whose blocks are found by a warp each
 /// where there are few to choose from, and one after the other by the whole CTA where there are
 /// many.
@@ -49,10 +56,17 @@ struct KeepPolicy {
   static constexpr int max_kept = Capacity - 4 * Warp::wave;    ///< the largest budget
   static constexpr int listed = group_queries * (max_kept + 2); ///< with Boundary::extra's two
 
-  struct Lists {
-    ListedQuery queries[group_queries];
-    gpu::UnionStorage<group_queries, listed> joined;
-  };
+  using Storage = gpu::StreamStorage<capacity, bins>; ///< of a chooser
+  using Lists = PieceListStorage<listed>;
+
+  template <class Emit>
+  __device__ static void select(const Chooser& g, Storage& storage, const ContestRow& row,
+                                std::int32_t k, const Emit& emit) {
+    if (gpu::can_hold<4>(g, row))
+      gpu::select_held<4>(g, storage, row, k, emit);
+    else
+      gpu::select_stream(g, gpu::Alone(), storage, row, k, emit);
+  }
 };
 
 /// How a chooser finds the blocks of one query by a source: `keep(g, task, i, storage)` writes them
@@ -63,7 +77,7 @@ struct BlocksBy;
 
 template <class Policy>
 struct BlocksBy<Policy, ScoreRows> {
-  using Storage = gpu::StreamStorage<Policy::capacity, Policy::bins>;
+  using Storage = typename Policy::Storage;
   __device__ static void keep(const typename Policy::Chooser& g, const KeepTask<ScoreRows>& task,
                               std::int64_t i, Storage& storage);
 };
@@ -74,62 +88,28 @@ union KeepStorage {
   typename Policy::Lists lists;
 };
 
-/// What a query's blocks are chosen by; every lane of the chooser finds it out.
-struct BlockRow {
-  ContestRow contest;
-  RowOf row_of;
-  std::int32_t winners = 0, need = 0;
-  bool takes_first = false, takes_last = false;
-  /// Nothing to choose by score: all win, or the query takes all it sees and nobody reads its list.
-  bool unscored = true;
-
-  __device__ BlockRow() {}
-  __device__ BlockRow(const KeepTask<ScoreRows>& task, std::int64_t i) {
-    const Level& level = task.level;
-    Visible const v = level.visible(i);
-    Candidates const c = level.candidates(v, i);
-    Contest const blocks = level.contest(c, v);
-    contest = ContestRow(task.source.values + i * task.source.pitch, blocks);
-    row_of = RowOf(c);
-    winners = static_cast<std::int32_t>(blocks.winners());
-    need = static_cast<std::int32_t>(blocks.need);
-    takes_first = blocks.takes_first, takes_last = blocks.takes_last;
-    unscored = !level.must_score(blocks, v);
-    if (level.boundary == Boundary::none && !unscored) { // only an end can be partly visible
-      auto const end = static_cast<std::int32_t>(c.count - 1);
-      contest.hidden[0] = v.covers(c.row(0), level.block_size) ? -1 : 0;
-      contest.hidden[1] = v.covers(c.row(end), level.block_size) ? -1 : end;
-    }
-  }
-};
-
-template <class Policy>
-__device__ void BlocksBy<Policy, ScoreRows>::keep(const typename Policy::Chooser& g,
-                                                  const KeepTask<ScoreRows>& task, std::int64_t i,
-                                                  Storage& storage) {
-  BlockRow const r(task, i);
-  prepare(g, storage);
-  g.barrier();
-  std::int32_t* const out = task.blocks + i * task.pitch;
-  auto const emit = [&](std::int32_t rank, std::uint32_t position) {
-    out[rank + r.takes_first] = r.row_of(position);
-  };
-  using Held = gpu::Held<4>;
-  if (!r.unscored && Held::fits(g, r.contest))
-    gpu::select_held(g, storage, Held(g, r.contest), r.contest, r.need, emit);
-  else if (!r.unscored)
-    gpu::select_stream(g, gpu::Alone(), storage, r.contest, r.need, emit);
-  else
-    for (std::int32_t p = g.lane(); p < r.winners; p += g.size())
-      emit(p, r.contest.first + static_cast<std::uint32_t>(p));
-  if (g.lane() != 0)
-    return;
+/// Ends a query's list of kept blocks: those that are kept without a contest, and their number.
+inline __device__ void end_list(const ChoiceRow& r, std::int32_t* out, std::int32_t& count) {
   std::int32_t const kept = r.winners + r.takes_first + r.takes_last;
   if (r.takes_first)
     out[0] = r.row_of(0);
   if (r.takes_last)
     out[kept - 1] = r.row_of(r.contest.end);
-  task.counts[i] = kept;
+  count = kept;
+}
+
+template <class Policy>
+__device__ void BlocksBy<Policy, ScoreRows>::keep(const typename Policy::Chooser& g,
+                                                  const KeepTask<ScoreRows>& task, std::int64_t i,
+                                                  Storage& storage) {
+  ChoiceRow const r(task.level, task.level.visible(i), task.source, i);
+  prepare(g, storage);
+  g.barrier();
+  std::int32_t* const out = task.blocks + i * task.pitch;
+  choose(g, r, {out},
+         [&](const auto& emit) { Policy::select(g, storage, r.contest, r.need, emit); });
+  if (g.lane() == 0)
+    end_list(r, out, task.counts[i]);
 }
 
 template <class Source>
@@ -156,14 +136,12 @@ __device__ ListedQuery listed_query(const KeepTask<Source>& task, std::int64_t i
 }
 
 /// The pieces of the next level for a group of queries whose blocks are all kept.
-template <class Policy, class Source>
-__device__ void list_pieces(const KeepTask<Source>& task, std::int64_t group,
-                            typename Policy::Lists& s) {
-  using Group = Cta<Policy::threads>;
+template <class Group, class Source, int Capacity>
+__device__ void list_pieces(const Group& g, const KeepTask<Source>& task, std::int64_t group,
+                            PieceListStorage<Capacity>& s) {
   const PieceLists& pieces = task.pieces;
   int const ratio = static_cast<int>(task.level.block_size / task.next.block_size);
   int const of_block = ratio >> pieces.piece_log2;
-  Group const g;
   ListedQuery(&queries)[group_queries] = s.queries;
   if (g.lane() < group_queries)
     queries[g.lane()] = listed_query(task, group * group_queries + g.lane());
@@ -175,7 +153,7 @@ __device__ void list_pieces(const KeepTask<Source>& task, std::int64_t group,
   // 1. Blocks become rows of the level's buffer, so that equal rows are equal keys.
   std::int32_t* const rows = pieces.rows + group * pieces.pitch;
   Positions* const positions = pieces.positions + group * pieces.pitch;
-  gpu::ListUnion<Group, group_queries, Policy::listed> joined(g, s.joined);
+  gpu::ListUnion<Group, group_queries, Capacity> joined(g, s.joined);
   std::int32_t const blocks = joined.build(
       counts,
       [&](int q, std::int32_t e) { return queries[q].origin + queries[q].block(e) * ratio; },
@@ -231,7 +209,7 @@ __global__ void __launch_bounds__(Policy::threads, 2)
       BlocksBy<Policy, Source>::keep(g, task, i, storage.blocks[chooser]);
   }
   __syncthreads();
-  list_pieces<Policy>(task, group, storage.lists);
+  list_pieces(Cta<Policy::threads>{}, task, group, storage.lists);
 }
 
 } // namespace cuda

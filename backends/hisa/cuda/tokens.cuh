@@ -17,24 +17,20 @@ struct TokenTask {
   IndexBase base = IndexBase::relative;
 };
 
-/// What a query's tokens are chosen by: found out by one thread for all.
+/// What a query's tokens are chosen by, and where they go.
 struct TokenRow {
-  ContestRow contest;
-  RowOf row_of;
-  std::int32_t winners = 0;
-  std::int32_t shift = 0; ///< from rows, counted from the anchor, to indices
-  bool decided = true;
+  ChoiceRow row;
+  ChosenRows out = {nullptr};
 
   __device__ TokenRow() {}
-  __device__ TokenRow(const TokenTask& task, std::int64_t i) {
-    Visible const v = task.level.visible(i);
-    Candidates const c = task.level.candidates(v, i);
-    Contest const tokens = task.level.contest(c, v);
-    contest = ContestRow(task.scores.values + i * task.scores.pitch, tokens);
-    row_of = RowOf(c);
-    winners = static_cast<std::int32_t>(tokens.winners());
-    shift = static_cast<std::int32_t>(v.anchor - (task.base == IndexBase::relative ? v.begin : 0));
-    decided = tokens.decided();
+  __device__ TokenRow(const TokenTask& task, const Level& level, std::int64_t i) {
+    Visible const v = level.visible(i);
+    row = ChoiceRow(level, v, task.scores, i);
+    std::int64_t const at = (level.first + i) * level.budget;
+    out.rows = task.out.indices + at;
+    out.scores = task.out.scores == nullptr ? nullptr : task.out.scores + at;
+    out.shift =
+        static_cast<std::int32_t>(v.anchor - (task.base == IndexBase::relative ? v.begin : 0));
   }
 };
 
@@ -65,24 +61,19 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& storage = *reinterpret_cast<TokenStorage<Policy>*>(memory);
   Cta<Policy::threads> const g{};
-  std::int64_t const i = blockIdx.x, topk = task.level.budget, row = task.level.first + i;
+  std::int64_t const i = blockIdx.x;
   prepare(g, storage.select);
-  if (g.lane() == 0)
-    storage.row = TokenRow(task, i);
+  if (g.lane() == 0) {
+    Level level = task.level;
+    level.block_size = 1; // as it is: now the compiler knows, and divides by nothing
+    storage.row = TokenRow(task, level, i);
+  }
   g.barrier();
   TokenRow const r = storage.row;
-  auto const emit = [&](std::int32_t rank, std::uint32_t position) {
-    task.out.indices[row * topk + rank] = r.row_of(position) + r.shift;
-    if (task.out.scores != nullptr)
-      task.out.scores[row * topk + rank] = r.contest.values[position];
-  };
-  if (!r.decided)
-    Policy::select(g, CtaCluster(), storage.select, r.contest, static_cast<std::int32_t>(topk),
-                   emit);
-  else
-    for (std::int32_t p = g.lane(); p < r.winners; p += g.size())
-      emit(p, static_cast<std::uint32_t>(p));
-  end_row(g, task.out, row, topk, r.winners);
+  choose(g, r.row, r.out, [&](const auto& emit) {
+    Policy::select(g, CtaCluster(), storage.select, r.row.contest, r.row.need, emit);
+  });
+  end_row(g, task.out, task.level.first + i, task.level.budget, r.row.winners);
 }
 
 /// Top-k alone: a row of scores to the positions of its k best.
@@ -134,9 +125,13 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
   prepare(g, storage);
   g.barrier();
   TopkRow const r(task, i);
-  Policy::select(
-      g, cluster, storage, r.contest, task.topk,
-      [&](std::int32_t rank, std::uint32_t position) { r.emit(task, i, rank, position); });
+  auto const emit = [&](std::int32_t rank, std::uint32_t position) {
+    r.emit(task, i, rank, position);
+  };
+  if (r.contest.end - r.contest.first > static_cast<std::uint32_t>(task.topk))
+    Policy::select(g, cluster, storage, r.contest, task.topk, emit);
+  else if (cluster.rank() == 0)
+    emit_all(g, r.contest.first, r.winners, emit);
   if (cluster.rank() == 0)
     end_row(g, task.out, i, task.topk, r.winners);
 }

@@ -22,7 +22,7 @@ HISA_NAMESPACE_BEGIN
 namespace gpu {
 
 /// A group of lanes. Every operation but load, store, count, ticket and merge is collective: all
-/// lanes of the group (barrier) or of the wave (shuffles, sum) call it.
+/// lanes of the group (barrier) or of the wave (shuffles, sum, max) call it.
 template <class G>
 concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64_t wide) {
   { G::wave } -> std::convertible_to<int>; // lanes of a wave
@@ -32,6 +32,7 @@ concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64
   { g.shuffle_up(wide, value) } -> std::same_as<std::uint64_t>; // of lane - value, if in the wave
   { g.shuffle(wide, value) } -> std::same_as<std::uint64_t>;    // of the wave's lane `value`
   { g.sum(1u) } -> std::same_as<std::uint32_t>;                 // over the wave
+  { g.max(1u) } -> std::same_as<std::uint32_t>;                 // over the wave
   { g.load(word) } -> std::same_as<std::uint32_t>;              // from shared memory
   g.store(word, 1u);                                            // to shared memory
   g.count(word, true); // adds 1 to shared memory if the condition holds, atomic

@@ -124,6 +124,14 @@ public:
       return all;
     }));
   }
+  std::uint32_t max(std::uint32_t value) const {
+    return static_cast<std::uint32_t>(exchange(value, [](const Fiber* of) {
+      std::uint64_t greatest = 0;
+      for (int i = 0; i < wave; ++i)
+        greatest = of[i].offered > greatest ? of[i].offered : greatest;
+      return greatest;
+    }));
+  }
   template <class T>
   T load(const T* p) const {
     machine_->touch(p, sizeof(T), Access::read);

@@ -86,9 +86,25 @@ HISA_FUNCTION inline Words* words(std::uint32_t* array, std::int32_t i) {
   return reinterpret_cast<Words*>(array) + i;
 }
 
+/// A candidate by itself.
+struct alignas(8) Listed {
+  std::uint32_t key, position;
+  HISA_FUNCTION bool precedes(const Listed& other) const {
+    return key != other.key ? key > other.key : position < other.position;
+  }
+};
+
+/// Where the last candidate that is needed lies.
+struct Bin {
+  std::uint32_t index; ///< of the bin
+  std::int32_t count;  ///< candidates in it
+  std::int32_t need;   ///< of those
+};
+
 /// Shared memory of a radix select with digits of log2(Bins) bits. A group of up to Bins / 4 lanes.
 template <int Bins>
 struct RadixStorage {
+  static constexpr int bins = Bins, listed = 64;
   static_assert(Bins >= 128 && Bins <= 2048 && (Bins & (Bins - 1)) == 0);
   // In a cluster two in turn: other groups read one while the next digit is counted.
   alignas(16) std::uint32_t histogram[2][Bins];
@@ -99,6 +115,10 @@ struct RadixStorage {
   std::int32_t in_bin;       ///< candidates in it
   std::int32_t lower_above;  ///< of groups of lower rank, candidates of this digit above it
   std::int32_t lower_in_bin; ///< and in it
+  // Of HeldScores:
+  Listed list[listed];
+  std::uint32_t listing; ///< candidates in the list
+  Listed last;           ///< of those that win
 };
 
 /// Makes the storage ready for a Radix; a barrier has to follow. All lanes call it.
@@ -106,6 +126,8 @@ template <class G, int Bins>
 HISA_FUNCTION void prepare(const G& g, RadixStorage<Bins>& storage) {
   for (int i = g.lane(); i < Bins / 2; i += g.size())
     g.store(words(storage.histogram[0], i), Words{});
+  if (g.lane() == 0)
+    g.store(&storage.listing, 0u);
 }
 
 /// The counts of up to four rounds in one word: a round's fit 16 bits.
@@ -197,6 +219,18 @@ public:
     return above + (equal < t.ties ? equal : t.ties);
   }
 
+  /// Steps 1 and 2 with bins of any meaning: of the candidates that each(count) reports, need or
+  /// more of them, by calls of count(bin, condition), the bin of the need-th from the highest down.
+  template <class Each>
+  HISA_FUNCTION Bin choose(std::int32_t need, const Each& each) {
+    each([&](std::uint32_t bin, bool condition) {
+      g_.count(&s_.histogram[counted_][bin], condition);
+    });
+    g_.barrier();
+    choose_bin(Alone(), need);
+    return {static_cast<std::uint32_t>(g_.load(&s_.bin)), g_.load(&s_.in_bin), g_.load(&s_.need)};
+  }
+
   template <int Rounds>
   HISA_FUNCTION Scanned<Counts<Rounds>> scan(Counts<Rounds> counts) {
     half_ ^= 1;
@@ -270,7 +304,8 @@ private:
   }
 
   /// Step 2: each lane sums some neighbouring bins, from the highest down; the lane in whose bins
-  /// the need-th candidate lies says which. Each lane clears its bins.
+  /// the need-th candidate lies says which. Each lane clears its bins. Returns how many were
+  /// counted.
   HISA_FUNCTION void choose_bin(const Alone&, std::int32_t need) {
     int const mine = Bins / 4 / g_.size(); // words of four bins
     int const highest = Bins / 4 - 1 - g_.lane() * mine;

@@ -3,74 +3,16 @@
 /// The k best of a row of scores, by a group of lanes or by the groups of a cluster. All calls are
 /// collective, and the storage is prepared (radix.hpp).
 ///
-///   select_held    a short row: the candidates fit the lanes' registers;
+///   select_held    a short row: the candidates fit the lanes' registers (held.hpp);
 ///   select_stream  a long row, read once through a buffer in shared memory (stream.hpp);
 ///   select_again   any k: the row is read once for every digit, and once to emit.
 #pragma once
 
+#include <hisa/gpu/held.hpp>
 #include <hisa/gpu/stream.hpp>
 
 HISA_NAMESPACE_BEGIN
 namespace gpu {
-
-/// The candidates of a short row as a source, in the lanes' registers.
-template <int Rounds>
-struct Held {
-  static constexpr int batch = Rounds;
-  Four four[Rounds];
-
-  template <Group G, ScoreRow Row>
-  HISA_FUNCTION Held(const G& g, const Row& row) {
-    auto const at = row.first / 4 * 4 + 4 * static_cast<std::uint32_t>(g.lane());
-    auto const round = 4 * static_cast<std::uint32_t>(g.size());
-    Scores scores[Rounds]; // all asked for before the first is used
-    HISA_UNROLL
-    for (std::uint32_t r = 0; r < Rounds; ++r)
-      if (row.plain(at + r * round, 4))
-        scores[r] = row.scores(at + r * round);
-    HISA_UNROLL
-    for (std::uint32_t r = 0; r < Rounds; ++r)
-      four[r] = row.keys(at + r * round, scores[r]);
-  }
-  HISA_FUNCTION static constexpr int rounds() { return Rounds; }
-  HISA_FUNCTION Four take(int round) const { return round < Rounds ? four[round] : Four{}; }
-
-  /// Whether the group's lanes can hold the row.
-  template <Group G, ScoreRow Row>
-  HISA_FUNCTION static bool fits(const G& g, const Row& row) {
-    return row.end - row.first / 4 * 4 <= static_cast<std::uint32_t>(4 * Rounds * g.size());
-  }
-};
-
-/// Shared memory of select_held, for up to `Capacity` winners.
-template <int Capacity, int Bins>
-struct HeldStorage {
-  std::uint32_t positions[Capacity];
-  RadixStorage<Bins> radix;
-};
-
-template <class G, int Capacity, int Bins>
-HISA_FUNCTION void prepare(const G& g, HeldStorage<Capacity, Bins>& storage) {
-  prepare(g, storage.radix);
-}
-
-/// The k best of a row that `source` holds: emit(rank, position) for each, ranks ascending with
-/// positions.
-/// @tparam Storage  HeldStorage or StreamStorage
-template <Group G, class Storage, int Rounds, ScoreRow Row, class Emit>
-HISA_FUNCTION void select_held(const G& g, Storage& storage, const Held<Rounds>& source,
-                               const Row& row, std::int32_t k, const Emit& emit) {
-  Radix radix(g, storage.radix);
-  auto const candidates = static_cast<std::int32_t>(row.end - row.first);
-  std::int32_t const count = candidates < k ? candidates : k;
-  Threshold const t = candidates > k ? radix.find_threshold(source, k) : Threshold{};
-  radix.compact(source, t, [&](std::int32_t rank, std::uint32_t position, std::uint32_t) {
-    g.store(&storage.positions[rank], position);
-  });
-  g.barrier();
-  for (std::int32_t rank = g.lane(); rank < count; rank += g.size())
-    emit(rank, g.load(&storage.positions[rank]));
-}
 
 /// The k best of a long row, which the groups of the cluster share: emit(rank, position) for each,
 /// ranks ascending with positions, each by a lane of the group in whose slice it is. StreamSelect
