@@ -105,7 +105,7 @@ std::vector<std::int64_t> stream(const std::vector<float>& scores, int k, const 
 /// From registers, 8 scores a lane.
 std::vector<std::int64_t> from_registers(const std::vector<float>& scores, int k,
                                          const Setup& setup = {}, int* barriers = nullptr) {
-  return run<hisa::gpu::StreamStorage<512, 256>>(
+  return run<hisa::gpu::HeldStorage<512, 256>>(
       scores, k, setup,
       [&](const auto& g, const auto&, auto& storage, const Row& row, const auto& emit) {
         hisa::gpu::select_held<2>(g, storage, row, k, emit);
@@ -184,6 +184,25 @@ TEST_CASE("selection from registers is exact on adversarial rows") {
       for (int k : {1, 7, 100, 256, 500})
         if (std::size_t(k) < n)
           CHECK(from_registers(scores, k) == hisa::reference::select(scores, k));
+}
+
+TEST_CASE("selection from registers is exact with 32 scores a lane, and of rows that do not fit") {
+  auto const held = [](const std::vector<float>& scores, int k, const Setup& setup) {
+    return run<hisa::gpu::HeldStorage<1024, 256>>(
+        scores, k, setup,
+        [&](const auto& g, const auto&, auto& storage, const Row& row, const auto& emit) {
+          hisa::gpu::select_held<8>(g, storage, row, k, emit);
+        },
+        nullptr);
+  };
+  for (std::size_t n : {1025, 1500, 2045, 2048, 2049, 5000})
+    for (const std::vector<float>& scores : adversarial(n))
+      for (int k : {1, 200, 1024}) {
+        INFO("n = " << n << ", k = " << k);
+        auto const expected = hisa::reference::select(scores, k);
+        CHECK(held(scores, k, {.offset = 3}) == expected);
+        CHECK(held(scores, k, {.lanes = 32}) == expected);
+      }
 }
 
 /// Scores that bins of equal width tell apart badly, or not at all.

@@ -40,7 +40,7 @@ struct Candidates {
       return;
     }
     parents = kept.blocks;
-    ratio = kept.block_size / row_size;
+    ratio = detail::quotient(kept.block_size, row_size);
     if (kept.count == 0)
       return;
     std::int64_t const window_begin = kept.blocks[0] * ratio;
@@ -52,7 +52,10 @@ struct Candidates {
   /// The row of the level, counted from the anchor, at a position.
   HISA_FUNCTION constexpr std::int64_t row(std::int64_t position) const {
     std::int64_t const p = position + skip;
-    return parents == nullptr ? p : parents[p / ratio] * ratio + p % ratio;
+    if (parents == nullptr)
+      return p;
+    std::int64_t const parent = detail::quotient(p, ratio);
+    return parents[parent] * ratio + p - parent * ratio;
   }
 };
 

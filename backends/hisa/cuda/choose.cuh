@@ -167,7 +167,7 @@ __device__ void choose(const G& g, const ChoiceRow& r, const ChosenRows& out,
 /// candidates.
 template <int Longest>
 struct ShortRows {
-  static constexpr int threads = 512, ctas = 3; ///< of a multiprocessor
+  static constexpr int threads = 256, ctas = 4; ///< of a multiprocessor
   static constexpr int longest = Longest;       ///< from a multiple of 4
   static constexpr int max_k = Longest;
   using Storage = gpu::HeldStorage<Longest, 2048>;

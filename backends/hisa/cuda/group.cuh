@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// Groups of CUDA threads for the code of hisa/gpu: a warp or a whole CTA.
+/// Groups of CUDA threads for the code of hisa/gpu: a part of a CTA or the whole.
 #pragma once
 
 #include <hisa/cuda/machine.cuh>
@@ -52,11 +52,16 @@ struct WarpOperations {
   }
 };
 
-/// One warp of a CTA.
-struct Warp : WarpOperations {
-  __device__ int lane() const { return static_cast<int>(threadIdx.x) % wave; }
-  __device__ static constexpr int size() { return wave; }
-  __device__ void barrier() const { __syncwarp(); }
+/// One of the parts of `Threads` threads, whole warps, that a CTA divides into; up to 15.
+template <int Threads>
+struct Part : WarpOperations {
+  __device__ static int number() { return static_cast<int>(threadIdx.x) / Threads; }
+  __device__ int lane() const { return static_cast<int>(threadIdx.x) % Threads; }
+  __device__ static constexpr int size() { return Threads; }
+  __device__ void barrier() const {
+    __syncwarp();
+    named_barrier(1 + number(), Threads);
+  }
 };
 
 /// All threads of a CTA, of which there are `Threads`.

@@ -155,30 +155,49 @@ inline void set_rows(ScoreTask& task, const Queries<e4m3fn>& queries, const Rows
                             scale_line(task.pieces.piece_log2));
 }
 
+/// Cuts of the groups that are left when all multiprocessors have had as many whole groups, of
+/// `tiles` tiles: the time of the last round is least, an item costing a tile more than it has.
+inline int group_cuts(std::int64_t groups, std::int64_t tiles, const Device& device) {
+  std::int64_t const left = groups % device.processors;
+  std::int64_t best = 1, least = std::numeric_limits<std::int64_t>::max();
+  for (std::int64_t cuts = 1; cuts <= tiles && cuts <= 2 * device.processors; ++cuts) {
+    std::int64_t const items = (left * cuts + device.processors - 1) / device.processors;
+    std::int64_t const time = items * ((tiles + cuts - 1) / cuts + 1);
+    if (time < least)
+      best = cuts, least = time;
+  }
+  return static_cast<int>(best);
+}
+
 template <int Heads, Arithmetic A>
-void launch_score(const ScoreTask& task, const Device& device, cudaStream_t stream) {
-  std::int64_t const items = task.groups() * task.splits;
-  std::int64_t const ctas = items < device.processors ? items : device.processors;
+void launch_score(const ScoreTask& task, std::int64_t ctas, cudaStream_t stream) {
   launch(score_kernel<Heads, A>, row_of_ctas(ctas), ScorePolicy<A>::threads,
          sizeof(ScoreStorage<Heads, A>), stream, task, "hisa::score");
 }
 
-inline void launch_score(const ScoreTask& task, Arithmetic arithmetic, const Device& device,
-                         cudaStream_t stream) {
-  bool const native = arithmetic == Arithmetic::native;
+/// @param tiles  of a group, at most
+inline void launch_score(ScoreTask task, std::int64_t tiles, Arithmetic arithmetic,
+                         const Device& device, cudaStream_t stream) {
+  constexpr std::int64_t share = 8; // tiles of a listed item that are worth its queries
+  bool const listed = task.pieces.rows != nullptr, native = arithmetic == Arithmetic::native;
+  task.cuts = listed ? 1 : group_cuts(task.groups(), tiles, device);
+  std::int64_t const items = task.groups() * (listed ? 1 + tiles / share : task.cuts);
+  std::int64_t const ctas = items < device.processors ? items : device.processors;
   if (task.queries.heads == 64)
-    native ? launch_score<64, Arithmetic::native>(task, device, stream)
-           : launch_score<64, Arithmetic::precise>(task, device, stream);
+    native ? launch_score<64, Arithmetic::native>(task, ctas, stream)
+           : launch_score<64, Arithmetic::precise>(task, ctas, stream);
   else
-    native ? launch_score<32, Arithmetic::native>(task, device, stream)
-           : launch_score<32, Arithmetic::precise>(task, device, stream);
+    native ? launch_score<32, Arithmetic::native>(task, ctas, stream)
+           : launch_score<32, Arithmetic::precise>(task, ctas, stream);
 }
 
 /// How selections run, by what they are asked for.
 struct SelectSizes {
-  static constexpr int keep_small = 1024, keep_large = 4096;
-  static constexpr int max_keep = KeepPolicy<keep_large, true>::max_kept;
-  static constexpr std::int64_t by_warps = 4096; ///< blocks that a warp is enough for
+  using KeepFew = KeepPolicy<64, 1024>; ///< by the blocks that a query chooses among, and keeps
+  using Keep = KeepPolicy<128, 1024>;
+  using KeepOfMany = KeepPolicy<256, 1024>;
+  using KeepMany = KeepPolicy<256, 3968>;
+  static constexpr int max_keep = KeepMany::max_kept;
   using Short = ShortRows<8192>;
   using Long = LongRows<8192>;
   using LongMany = LongRows<16384>;
@@ -215,31 +234,26 @@ void launch_keep_as(const KeepTask<Source>& task, cudaStream_t stream) {
          sizeof(KeepStorage<Policy, Source>), stream, task, "hisa::keep");
 }
 
-template <int Capacity>
-void launch_keep(const KeepTask<ScoreRows>& task, cudaStream_t stream) {
-  const Level& level = task.level;
-  std::int64_t const blocks = level.parents == nullptr
-                                  ? level.max_keys / level.block_size
-                                  : level.parent_pitch * (level.parent_size / level.block_size);
-  if (blocks <= SelectSizes::by_warps)
-    launch_keep_as<KeepPolicy<Capacity, true>>(task, stream);
+/// @param candidates  blocks that a query may choose among
+inline void launch_keep(const KeepTask<ScoreRows>& task, std::int64_t candidates,
+                        cudaStream_t stream) {
+  using Sizes = SelectSizes;
+  if (candidates <= Sizes::KeepFew::longest)
+    launch_keep_as<Sizes::KeepFew>(task, stream);
+  else if (task.level.budget > Sizes::Keep::max_kept)
+    launch_keep_as<Sizes::KeepMany>(task, stream);
+  else if (candidates <= Sizes::Keep::longest)
+    launch_keep_as<Sizes::Keep>(task, stream);
   else
-    launch_keep_as<KeepPolicy<Capacity, false>>(task, stream);
+    launch_keep_as<Sizes::KeepOfMany>(task, stream);
 }
 
-/// Lists are never longer than a warp is enough for.
-template <int Capacity>
-void launch_keep(const KeepTask<BlockLists>& task, cudaStream_t stream) {
-  static_assert(SelectSizes::max_keep <= SelectSizes::by_warps);
-  launch_keep_as<KeepPolicy<Capacity, true>>(task, stream);
-}
-
-template <class Source>
-void launch_keep(const KeepTask<Source>& task, cudaStream_t stream) {
-  if (task.level.budget <= KeepPolicy<SelectSizes::keep_small, true>::max_kept)
-    launch_keep<SelectSizes::keep_small>(task, stream);
+inline void launch_keep(const KeepTask<BlockLists>& task, std::int64_t, cudaStream_t stream) {
+  using Sizes = SelectSizes;
+  if (task.level.budget <= Sizes::KeepFew::max_kept)
+    launch_keep_as<Sizes::KeepFew>(task, stream);
   else
-    launch_keep<SelectSizes::keep_large>(task, stream);
+    launch_keep_as<Sizes::KeepMany>(task, stream);
 }
 
 /// @param longest  candidates that a query may have

@@ -16,20 +16,17 @@ template <class Policy>
 struct BlocksBy<Policy, BlockLists> {
   using Storage = gpu::DistinctStorage<2048>;
 
-  __device__ static void keep(const typename Policy::Chooser& g, const KeepTask<BlockLists>& task,
-                              std::int64_t i, Storage& storage) {
-    Visible const v = task.level.visible(i);
+  __device__ static std::int32_t keep(const typename Policy::Chooser& g,
+                                      const KeepTask<BlockLists>& task, const Visible& v,
+                                      std::int64_t i, Storage& storage) {
     const std::int32_t* const list = task.source.blocks + v.query * task.source.capacity;
     std::int32_t* const out = task.blocks + i * task.pitch;
-    std::int32_t const kept =
-        gpu::Distinct(g, storage)
-            .find(
-                task.source.capacity, static_cast<std::int32_t>(v.first_row(task.level.block_size)),
-                static_cast<std::int32_t>(v.end_row(task.level.block_size)),
-                [&](std::int64_t entry) { return list[entry]; },
-                [&](std::int32_t rank, std::int32_t b) { out[rank] = b; });
-    if (g.lane() == 0)
-      task.counts[i] = kept;
+    return gpu::Distinct(g, storage)
+        .find(
+            task.source.capacity, static_cast<std::int32_t>(v.first_row(task.level.block_size)),
+            static_cast<std::int32_t>(v.end_row(task.level.block_size)),
+            [&](std::int64_t entry) { return list[entry]; },
+            [&](std::int32_t rank, std::int32_t b) { out[rank] = b; });
   }
 };
 

@@ -33,11 +33,21 @@ struct PieceLists {
   Positions* positions = nullptr; ///< [groups, pitch]
   std::uint32_t* masks = nullptr; ///< [groups, pitch / pieces of a tile] queries of a tile
   std::int32_t* counts = nullptr; ///< [groups] pieces, padding included
+  std::uint32_t* costs = nullptr; ///< [groups] of all tiles: see tile_cost
   std::int64_t pitch = 0;         ///< a multiple of the pieces of a tile
   int piece_log2 = tile_keys_log2;
 
   __host__ __device__ int pieces_log2() const { return tile_keys_log2 - piece_log2; } ///< of a tile
+  __device__ int tiles(std::int64_t group) const { return counts[group] >> pieces_log2(); }
+  __device__ std::uint32_t* masks_of(std::int64_t group) const {
+    return masks + group * (pitch >> pieces_log2());
+  }
 };
+
+/// What a tile costs that some queries want, in about 46 cycles of a multiprocessor (measured).
+__device__ inline std::uint32_t tile_cost(std::uint32_t mask) {
+  return 5 + 3 * static_cast<std::uint32_t>(__popc(mask));
+}
 
 /// One level of the hierarchy for consecutive queries, as all kernels of this backend take it.
 struct Level {
@@ -64,7 +74,9 @@ struct Level {
     if (parents == nullptr)
       return Candidates(v, {}, block_size);
     // Read at once, so that the load overlaps those of the visible range.
-    KeptBlocks const kept{parents + i * parent_pitch, parent_counts[i], parent_size};
+    return candidates(v, {parents + i * parent_pitch, parent_counts[i], parent_size});
+  }
+  __device__ Candidates candidates(const Visible& v, const KeptBlocks& kept) const {
     return Candidates(v, takes_all(v) ? KeptBlocks{} : kept, block_size);
   }
   __device__ Contest contest(const Candidates& c, const Visible& v) const {
@@ -93,7 +105,7 @@ struct ScoreTask {
   CUtensorMap scale_map = {};   ///< the scales of its rows, boxes of scale_line() floats
   std::int32_t scale_shift = 0; ///< floats from the map's start to the scale of row 0
   PieceLists pieces;
-  int splits = 1; ///< items that a group's tiles are dealt to in turn
+  int cuts = 1; ///< of a group that would leave CTAs idle; not of listed rows, see items.cuh
   float* values = nullptr;
   std::int64_t pitch = 0;
 

@@ -189,7 +189,7 @@ private:
       for (int l = 0; l < LevelsT::count; ++l) {
         const Pooled& source = pooled[static_cast<std::size_t>(l)];
         set_level(level, l, &source, out);
-        if (!own_lists && level.parents == nullptr && keeps_all(level, l))
+        if (!own_lists && keeps_all(level, l))
           continue; // the level below starts from all rows
         if constexpr (!own_lists)
           score(stream, level, queries, {source.values, source.scales, source.blocks, 128}, pieces,
@@ -203,7 +203,7 @@ private:
         pieces.piece_log2 = piece_log2(levels_, l);
         auto const keep = [&](const auto& by) {
           launch_keep(KeepTask{level, by, blocks, parts.counts[l % 2], layout_.kept, next, pieces},
-                      stream);
+                      candidates(level, l), stream);
         };
         if constexpr (own_lists)
           keep(lists);
@@ -213,21 +213,26 @@ private:
       }
       set_level(level, levels_.count, nullptr, out);
       std::int64_t const stride = keys.row_stride == 0 ? 128 : keys.row_stride;
-      std::int64_t const candidates = levels_.candidates(levels_.count, level.max_keys);
-      if (level.scores_wanted || candidates > topk_) // else all that a query sees are taken
+      std::int64_t const tokens = candidates(level, levels_.count);
+      if (level.scores_wanted || tokens > topk_) // else all that a query sees are taken
         score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces,
               parts);
-      launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base}, candidates,
+      launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base}, tokens,
                     stream);
     }
   }
 
   /// Whether all queries keep all blocks of a level that they can see.
   bool keeps_all(const Level& level, int l) const {
-    std::int64_t const size = levels_.block_size[l];
-    std::int64_t const whole = (level.max_keys + size - 1) / size;
-    // Of a grid that the first key is not aligned to, a query may see a part of one block more.
-    return whole + (level.visibility.anchor == nullptr ? 0 : 1) <= levels_.keep[l];
+    return level.parents == nullptr && candidates(level, l) <= levels_.keep[l];
+  }
+
+  /// Candidates that a query may have on a level.
+  std::int64_t candidates(const Level& level, int l) const {
+    std::int64_t const all = levels_.candidates(l, level.max_keys);
+    // Only of a grid that its first key is not aligned to a query may see a part of one block more.
+    bool const aligned = level.visibility.anchor == nullptr;
+    return l < levels_.count && level.parents == nullptr && aligned ? all - 1 : all;
   }
 
   void set_level(Level& level, int l, const Pooled* rows, const Selection& out) const {
@@ -250,15 +255,7 @@ private:
     std::int64_t const most = pieces.rows == nullptr
                                   ? level.max_keys / level.block_size / tile_keys + 1
                                   : pieces.pitch >> pieces.pieces_log2();
-    task.splits = splits(task.groups(), most);
-    launch_score(task, options_.arithmetic, device_, stream);
-  }
-
-  /// Items that a group is cut into: enough for all multiprocessors, none below a few tiles.
-  int splits(std::int64_t groups, std::int64_t tiles) const {
-    std::int64_t const wanted = (2 * device_.processors + groups - 1) / groups;
-    std::int64_t const fitting = std::max<std::int64_t>(1, tiles / 8);
-    return static_cast<int>(std::min(wanted, fitting));
+    launch_score(task, most, options_.arithmetic, device_, stream);
   }
 };
 
@@ -293,10 +290,7 @@ inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
   set_rows(task, queries,
            {keys.values, keys.scales, keys.count, keys.row_stride == 0 ? 128 : keys.row_stride});
   task.values = values, task.pitch = row_stride;
-  Device const device = Device::current();
-  task.splits = static_cast<int>(hisa::detail::clamp(2 * device.processors / task.groups(), 1,
-                                                     1 + keys.count / (8 * tile_keys)));
-  launch_score(task, arithmetic, device, stream);
+  launch_score(task, keys.count / tile_keys + 1, arithmetic, Device::current(), stream);
 }
 
 /// Top-k alone: the positions of the k best of each row of scores, in the contract's order. Any row

@@ -3,8 +3,8 @@
 /// The producer of the scoring kernel (hisa/cuda/score.cuh), and the shared memory that it fills.
 #pragma once
 
+#include <hisa/cuda/items.cuh>
 #include <hisa/cuda/operands.cuh>
-#include <hisa/cuda/pieces.cuh>
 #include <hisa/cuda/ring.cuh>
 
 HISA_NAMESPACE_BEGIN
@@ -55,8 +55,9 @@ struct alignas(1024) ItemBuffer { // so that each query starts a swizzle period
   std::uint8_t values[group_queries][query_bytes<Heads, A>]; ///< swizzled rows, one per head
   QueryItem<Heads> queries[group_queries];
 };
-struct ItemHeader {
-  int tiles;
+struct alignas(8) ItemHeader {
+  std::int32_t tiles;
+  std::int32_t last; ///< whether the CTA's last
 };
 
 /// Pieces of a tile, which have 8 rows at least.
@@ -81,6 +82,7 @@ struct ScoreStorage {
   int scale_offsets[P::tiles][max_pieces];              ///< of a piece's first scale in its line
   std::uint32_t masks[P::tiles];                        ///< queries that want the tile
   ItemHeader headers[P::items];
+  SharedPart part;
   RingBarriers<P::tiles> tile_ring;
   RingBarriers<P::items> item_ring;
 };
@@ -102,20 +104,15 @@ public:
   }
 
   __device__ void run() {
-    std::int64_t const items = task_.groups() * task_.splits;
-    for (std::int64_t item = blockIdx.x; item < items; item += gridDim.x) {
-      group_ = item / task_.splits;
-      find_tiles(static_cast<int>(item % task_.splits));
-      if (brings_queries_)
-        copy_queries();
-      else
-        copy_tiles();
-    }
+    if (listed_)
+      bring(Items<SharedGroups>(task_, s_.part, brings_queries_));
+    else
+      bring(Items<CutGroups>(task_, s_.part, brings_queries_));
     wait_copies(); // a CTA's memory must outlive its copies
   }
 
   /// Arrivals at a full tile and at a full item.
-  static constexpr int tile_writers = 33, item_writers = 32;
+  static constexpr int tile_writers = 33, item_writers = A == Arithmetic::native ? 33 : 32;
 
 private:
   const ScoreTask& task_;
@@ -127,19 +124,28 @@ private:
   bool listed_;
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
-  std::int64_t group_ = 0;
-  int first_ = 0; ///< the item's first tile, counted in the group; others follow in steps of splits
-  int tiles_ = 0; ///< of the item
-  std::int32_t low_ = 0; ///< all rows: the first row of the group's tile 0
+  Item at_;
+  std::int32_t low_ = 0, rows_ = 0; ///< all rows: the first of the group's tile 0, and how many
   // Lane q < group_queries: the query's row at position 0, which matters where not `listed_`, and
   // its candidates, 0 if it needs no scores. Boundary blocks are among them, whose pooled row may
   // not be written: their scores are stored, but never looked at (Contest, ContestRow::hidden).
   std::int32_t begin_ = 0, limit_ = 0;
   std::int32_t next_row_ = 0; ///< lane p: the first row of piece p of this warp's next tile
 
-  /// Which tiles the item has and which positions its queries want.
-  __device__ void find_tiles(int split) {
-    std::int64_t const i = group_ * group_queries + lane_;
+  template <class Left>
+  __device__ void bring(Items<Left> items) {
+    do {
+      at_ = items.next();
+      if (brings_queries_)
+        copy_queries();
+      else
+        copy_tiles();
+    } while (!at_.last);
+  }
+
+  /// Which positions the item's queries want.
+  __device__ void find_candidates() {
+    std::int64_t const i = at_.group * group_queries + lane_;
     begin_ = limit_ = 0;
     std::int32_t low = INT32_MAX, high = 0;
     if (lane_ < group_queries && i < task_.level.count) {
@@ -152,40 +158,39 @@ private:
       }
     }
     low_ = __reduce_min_sync(0xffffffffu, low);
-    high = __reduce_max_sync(0xffffffffu, high);
-    std::int64_t const rows =
-        listed_ ? std::int64_t(task_.pieces.counts[group_]) << log2_ : max(0, high - low_);
-    std::int64_t const tiles = (rows + tile_keys - 1) / tile_keys;
-    first_ = split;
-    tiles_ = static_cast<int>((tiles - split + task_.splits - 1) / task_.splits);
+    rows_ = max(0, __reduce_max_sync(0xffffffffu, high) - low_);
+  }
+  /// How many tiles the item has. Of all rows, after find_candidates.
+  __device__ void count_tiles() {
+    int const tiles = listed_ ? task_.pieces.tiles(at_.group) : (rows_ + tile_keys - 1) / tile_keys;
+    at_.tiles = min(at_.tiles, (tiles - at_.first + at_.step - 1) / at_.step);
   }
 
   __device__ void copy_queries() {
     item_.wait_empty(s_.item_ring);
     ItemBuffer<Heads, A>& item = s_.items[item_.buffer];
     Barrier& full = s_.item_ring.full[item_.buffer];
-    std::int64_t const first = task_.level.first + group_ * group_queries;
-    int const queries = static_cast<int>(
-        min(std::int64_t(group_queries), task_.level.count - group_ * group_queries));
-    for (int i = lane_; i < queries * Heads; i += 32)
-      item.queries[i / Heads].weights[weight_slot<Heads>(i % Heads)] =
-          relu_up * task_.queries.weights[first * Heads + i];
-    if (lane_ < group_queries)
-      item.queries[lane_].target = {task_.values + (group_ * group_queries + lane_) * task_.pitch,
-                                    limit_};
-    if (lane_ == 0)
-      s_.headers[item_.buffer].tiles = tiles_;
+    std::int64_t const in_level = at_.group * group_queries, first = task_.level.first + in_level;
+    int const queries =
+        static_cast<int>(min(std::int64_t(group_queries), task_.level.count - in_level));
     if constexpr (A == Arithmetic::precise) {
       widen_queries(item, first, queries);
-      full.arrive();
-    } else if (lane_ != 0) {
-      full.arrive();
-    } else {
+    } else if (lane_ == 0) {
       full.arrive_expecting(queries * Heads * 128);
       for (int q = 0; q < queries; ++q)
         copy_box(item.values[q], task_.query_map, static_cast<std::int32_t>(first + q) * Heads,
                  full);
     }
+    for (int i = lane_; i < queries * Heads; i += 32)
+      item.queries[i / Heads].weights[weight_slot<Heads>(i % Heads)] =
+          relu_up * task_.queries.weights[first * Heads + i];
+    find_candidates();
+    count_tiles();
+    if (lane_ < group_queries)
+      item.queries[lane_].target = {task_.values + (in_level + lane_) * task_.pitch, limit_};
+    if (lane_ == 0)
+      s_.headers[item_.buffer] = {at_.tiles, at_.last};
+    full.arrive();
     item_.advance();
   }
   __device__ void widen_queries(ItemBuffer<Heads, A>& item, std::int64_t first, int queries) {
@@ -208,27 +213,30 @@ private:
 
   /// Lane p: the first row of piece p of the item's i-th tile, if there are so many.
   __device__ std::int32_t first_row(int i) const {
-    if (i >= tiles_)
+    if (i >= at_.tiles)
       return 0;
     if (!listed_)
       return low_ + tile(i) * tile_keys;
     int const at = (tile(i) << pieces_log2_) + lane_;
-    return lane_ < 1 << pieces_log2_ ? task_.pieces.rows[group_ * task_.pieces.pitch + at] : 0;
+    return lane_ < 1 << pieces_log2_ ? task_.pieces.rows[at_.group * task_.pieces.pitch + at] : 0;
   }
 
   __device__ void copy_tiles() {
+    if (!listed_)
+      find_candidates();
+    count_tiles();
     int i = turn_;
     next_row_ = first_row(i);
-    for (; i < tiles_; i += P::consumers) {
+    for (; i < at_.tiles; i += P::consumers) {
       std::int32_t const row = next_row_;
       next_row_ = first_row(i + P::consumers); // asked for before it is needed
       copy_tile(tile(i), row);
     }
-    turn_ = i - tiles_; // the turns go on in the next item
+    turn_ = i - at_.tiles; // the turns go on in the next item
   }
   /// The item's i-th tile, counted in the group.
   __device__ int tile(int i) const {
-    return first_ + i * task_.splits;
+    return at_.first + i * at_.step;
   }
 
   __device__ void copy_tile(int tile, std::int32_t row) {
@@ -255,11 +263,11 @@ private:
   }
 
   __device__ void copy_positions(int tile) {
-    std::int64_t const at = group_ * task_.pieces.pitch + (std::int64_t(tile) << pieces_log2_);
+    std::int64_t const at = at_.group * task_.pieces.pitch + (std::int64_t(tile) << pieces_log2_);
     if (lane_ < 1 << pieces_log2_)
       copy_16(&s_.positions[tile_.buffer][lane_], task_.pieces.positions + at + lane_);
     else if (lane_ == 31)
-      copy_4(&s_.masks[tile_.buffer], task_.pieces.masks + (at >> pieces_log2_));
+      copy_4(&s_.masks[tile_.buffer], task_.pieces.masks_of(at_.group) + tile);
   }
   __device__ void set_positions(int tile) {
     std::int32_t const position = low_ + tile * tile_keys - begin_;

@@ -2,7 +2,7 @@
 /// @file
 /// The scoring kernel of sm_90a: one kernel for pooled rows and tokens, all rows or listed ones.
 ///
-/// A CTA works on *items*, a group of four neighbouring queries and a share of its key tiles each.
+/// A CTA works on *items*, a group of four neighbouring queries and some of its key tiles each.
 ///   1. A producer warp brings an item's queries to shared memory; others have the copy engine
 ///      bring, tile by tile, 128 keys with their scales and positions to a ring.
 ///   2. Three consumer warpgroups take the tiles in turn and load a tile's keys into registers;
@@ -11,7 +11,6 @@
 ///      and stored.
 #pragma once
 
-#include <hisa/cuda/group.cuh>
 #include <hisa/cuda/producer.cuh>
 
 HISA_NAMESPACE_BEGIN
@@ -31,7 +30,7 @@ public:
   using P = ScorePolicy<A>;
 
   __device__ Consumer(const ScoreTask& task, Storage& s)
-      : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
+      : s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
         turn_(uniform(static_cast<int>(threadIdx.x) / 128)) {
     int const log2 = task.pieces.piece_log2;
     int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane_ / 4 + 8 * (lane_ & 1) +
@@ -43,9 +42,9 @@ public:
   }
 
   __device__ void run() {
-    std::int64_t const items = task_.groups() * task_.splits;
-    for (std::int64_t item = blockIdx.x; item < items; item += gridDim.x) {
+    for (bool last = false; !last;) {
       item_.wait_full(s_.item_ring);
+      last = uniform(s_.headers[item_.buffer].last) != 0;
       int const tiles = uniform(s_.headers[item_.buffer].tiles);
       tiles_ = (tiles - turn_ + P::consumers - 1) / P::consumers;
       turn_ += tiles_ * P::consumers - tiles; // the turns go on in the next item
@@ -57,7 +56,6 @@ public:
   }
 
 private:
-  const ScoreTask& task_;
   Storage& s_;
   int lane_;
   int piece_, in_piece_;     ///< the row of a tile whose score this lane stores
@@ -208,6 +206,7 @@ __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
   if (threadIdx.x == 0) {
     storage.tile_ring.init(Producer<Heads, A>::tile_writers, 4);
     storage.item_ring.init(Producer<Heads, A>::item_writers, 4 * P::consumers);
+    storage.part.known.init(1);
     publish_barriers();
   }
   __syncthreads();

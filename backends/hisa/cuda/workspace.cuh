@@ -87,6 +87,7 @@ private:
       p.pieces[i].positions = carver.take<Positions>(groups, pieces);
       p.pieces[i].masks = carver.take<std::uint32_t>(groups, pieces);
       p.pieces[i].counts = carver.take<std::int32_t>(groups, 1);
+      p.pieces[i].costs = carver.take<std::uint32_t>(groups, 1);
       p.pieces[i].pitch = pieces;
     }
     return p;

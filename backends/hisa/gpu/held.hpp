@@ -1,37 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// The k best of a short row, whose scores the lanes of a group hold in registers:
+/// The k best of a row, of which the lanes of a group hold the scores in registers:
 ///   find     1. count the scores in bins of equal width over a range that a sample suggests;
 ///            2. choose the bin in which the k-th lies: what is in higher bins wins;
 ///            3. list the bin's few scores, and find which of them win;
 ///   compact  4. emit the winners in order.
-/// Where the range was wrong, a bin holds too many, or scores are not finite, the digits of
-/// radix.hpp decide, whatever the row.
+/// Where the row is too long, the range was wrong, a bin holds too many, or scores are not finite,
+/// the digits of the keys decide, whatever the row (again.hpp).
 #pragma once
 
-#include <hisa/gpu/stream.hpp>
+#include <hisa/gpu/again.hpp>
 
 #include <cmath>
 
 HISA_NAMESPACE_BEGIN
 namespace gpu {
-
-/// The keys of a short row as a source, in the lanes' registers.
-template <int Rounds>
-struct HeldKeys {
-  static constexpr int batch = Rounds;
-  Four four[Rounds];
-
-  template <Group G, ScoreRow Row>
-  HISA_FUNCTION HeldKeys(const G& g, const Row& row) {
-    auto const at = row.first / 4 * 4 + 4 * static_cast<std::uint32_t>(g.lane());
-    HISA_UNROLL
-    for (int r = 0; r < Rounds; ++r)
-      four[r] = keys_at(row, at + 4 * static_cast<std::uint32_t>(r * g.size()));
-  }
-  HISA_FUNCTION static constexpr int rounds() { return Rounds; }
-  HISA_FUNCTION Four take(int round) const { return round < Rounds ? four[round] : Four{}; }
-};
 
 /// x in [0, 1], monotone; 0 for NaN.
 HISA_FUNCTION inline float saturated(float x) {
@@ -55,10 +38,11 @@ HISA_FUNCTION inline int lowest_bit(std::uint32_t bits) {
 template <Group G, ScoreRow Row, int Rounds>
 class HeldScores {
 public:
-  /// @param first   position of the first, a multiple of 4
-  /// @param stride  positions from one round to the next, a multiple of 4
-  HISA_FUNCTION HeldScores(const G& g, const Row& row, std::uint32_t first, std::uint32_t stride)
-      : first_(first + 4 * static_cast<std::uint32_t>(g.lane())), stride_(stride) {
+  static_assert(Rounds <= 8);
+
+  HISA_FUNCTION HeldScores(const G& g, const Row& row)
+      : first_(row.first / 4 * 4 + 4 * static_cast<std::uint32_t>(g.lane())),
+        stride_(4 * static_cast<std::uint32_t>(g.size())) {
     HISA_UNROLL
     for (int r = 0; r < Rounds; ++r) // all asked for before the first is used
       if (row.plain(position(4 * r), 4))
@@ -67,10 +51,6 @@ public:
     for (int r = 0; r < Rounds; ++r)
       scores_[r] = row.masked(position(4 * r), scores_[r]);
   }
-  /// Neighbouring rounds.
-  HISA_FUNCTION HeldScores(const G& g, const Row& row, std::uint32_t first)
-      : HeldScores(g, row, first, 4 * static_cast<std::uint32_t>(g.size())) {}
-
   /// Of the lane's i-th score.
   HISA_FUNCTION std::uint32_t position(int i) const {
     return first_ + static_cast<std::uint32_t>(i / 4) * stride_ + static_cast<std::uint32_t>(i % 4);
@@ -134,14 +114,11 @@ public:
     return scale_ > 0 && scale_ < 0x1p100f; // else too few candidates, equal or not finite
   }
   /// Steps 1 and 2. False: not in this way.
-  /// @param each  each(visit) calls visit(held) for all of the row's scores
-  template <class Each>
-  HISA_FUNCTION bool choose_bin(const Each& each) {
+  template <class Held>
+  HISA_FUNCTION bool choose_bin(const Held& held) {
     bin_ = radix_.choose(k_, [&](const auto& count) {
-      each([&](const auto& held) {
-        held.for_each([&](float score, std::uint32_t) {
-          count(__builtin_bit_cast(std::uint32_t, binned(score)) & (Bins - 1), true);
-        });
+      held.for_each([&](float score, std::uint32_t) {
+        count(__builtin_bit_cast(std::uint32_t, binned(score)) & (Bins - 1), true);
       });
     });
     edge_ = 0x1p23f + static_cast<float>(bin_.index);
@@ -186,27 +163,31 @@ public:
         best ^= rest & (~rest + 1);
     return best;
   }
-  /// Step 4: emit(rank, position) for each winner, ranks from `rank` on. Returns the next rank.
+  /// Step 4: emit(rank, position) for each winner, ranks ascending with positions.
   template <int Rounds, class Emit>
-  HISA_FUNCTION std::int32_t compact(const HeldScores<G, Row, Rounds>& held, std::uint32_t winners,
-                                     std::int32_t rank, const Emit& emit) {
-    Counts<Rounds> counts;
-    std::uint32_t const pairs = winners - (winners >> 1 & 0x5555);
-    std::uint32_t const fours = (pairs & 0x3333) + (pairs >> 2 & 0x3333);
+  HISA_FUNCTION void compact(const HeldScores<G, Row, Rounds>& held, std::uint32_t winners,
+                             const Emit& emit) {
+    constexpr int batch = Rounds < 4 ? Rounds : 4;
+    std::uint32_t const pairs = winners - (winners >> 1 & 0x55555555u);
+    std::uint32_t const fours = (pairs & 0x33333333u) + (pairs >> 2 & 0x33333333u);
+    std::int32_t rank = 0;
     HISA_UNROLL
-    for (int r = 0; r < Rounds; ++r)
-      counts.add(r, static_cast<int>(fours >> 4 * r & 0xf));
-    auto const sum = radix_.scan(counts);
-    HISA_UNROLL
-    for (int r = 0; r < Rounds; ++r) {
-      std::int32_t to = rank + sum.before.of(r);
+    for (int first = 0; first < Rounds; first += batch) {
+      Counts<batch> counts;
       HISA_UNROLL
-      for (int i = 4 * r; i < 4 * r + 4; ++i)
-        if (winners >> i & 1)
-          emit(to++, held.position(i));
-      rank += sum.total.of(r);
+      for (int r = 0; r < batch; ++r)
+        counts.add(r, static_cast<int>(fours >> 4 * (first + r) & 0xf));
+      auto const sum = radix_.scan(counts);
+      HISA_UNROLL
+      for (int r = 0; r < batch; ++r) {
+        std::int32_t to = rank + sum.before.of(r);
+        HISA_UNROLL
+        for (int i = 4 * (first + r); i < 4 * (first + r) + 4; ++i)
+          if (winners >> i & 1)
+            emit(to++, held.position(i));
+        rank += sum.total.of(r);
+      }
     }
-    return rank;
   }
 
 private:
@@ -247,36 +228,30 @@ HISA_FUNCTION void prepare(const G& g, HeldStorage<Capacity, Bins>& storage) {
   prepare(g, storage.radix);
 }
 
-/// Whether the group's lanes can hold a row in `Rounds` rounds.
-template <int Rounds, Group G, ScoreRow Row>
-HISA_FUNCTION bool can_hold(const G& g, const Row& row) {
-  return row.end - row.first / 4 * 4 <= static_cast<std::uint32_t>(4 * Rounds * g.size());
-}
-
-/// The k best, 1 <= k, of a row of more than k candidates that the group's lanes can hold:
-/// emit(rank, position) for each, ranks ascending with positions.
-/// @tparam Storage  HeldStorage or StreamStorage
-template <int Rounds, Group G, class Storage, ScoreRow Row, class Emit>
-HISA_FUNCTION void select_held(const G& g, Storage& storage, const Row& row, std::int32_t k,
-                               const Emit& emit) {
+/// The k best, 1 <= k, of a row of more than k candidates: emit(rank, position) for each, ranks
+/// ascending with positions. Fast where the group's lanes can hold the row in `Rounds` rounds.
+template <int Rounds, Group G, int Capacity, int Bins, ScoreRow Row, class Emit>
+HISA_FUNCTION void select_held(const G& g, HeldStorage<Capacity, Bins>& storage, const Row& row,
+                               std::int32_t k, const Emit& emit) {
   Radix radix(g, storage.radix);
-  HeldScores<G, Row, Rounds> const held(g, row, row.first / 4 * 4);
   LinearSelect linear(g, storage.radix, radix, row, k);
   auto const put = [&](std::int32_t rank, std::uint32_t position) {
     g.store(&storage.positions[rank], position);
   };
-  if (linear.set_range(held) && linear.choose_bin([&](const auto& visit) { visit(held); })) {
-    std::uint32_t higher, equal;
-    linear.divide(held, higher, equal);
-    linear.list(held, equal);
-    linear.find_last();
-    linear.compact(held, higher | linear.best_of(held, equal), 0, put);
-  } else {
-    HeldKeys<Rounds> const keys(g, row);
-    radix.compact(
-        keys, radix.find_threshold(keys, k),
-        [&](std::int32_t rank, std::uint32_t position, std::uint32_t) { put(rank, position); });
+  bool found = false;
+  if (row.end - row.first / 4 * 4 <= static_cast<std::uint32_t>(4 * Rounds * g.size())) {
+    HeldScores<G, Row, Rounds> const held(g, row);
+    if (linear.set_range(held) && linear.choose_bin(held)) {
+      std::uint32_t higher, equal;
+      linear.divide(held, higher, equal);
+      linear.list(held, equal);
+      linear.find_last();
+      linear.compact(held, higher | linear.best_of(held, equal), put);
+      found = true;
+    }
   }
+  if (!found)
+    select_again(g, storage.radix, row, k, put);
   g.barrier();
   for (std::int32_t rank = g.lane(); rank < k; rank += g.size())
     emit(rank, g.load(&storage.positions[rank]));

@@ -4,9 +4,9 @@
 /// kept is fetched once. Entries with the same *holders*, the lists that have them, come together:
 /// then the keys of a tile are wanted by the same queries. Built by a group of lanes:
 ///   1. the lists, ascending each, go to shared memory one behind the other;
-///   2. an entry that no list before its own has is the union's; those of each set of holders are
-///      counted;
-///   3. each draws its rank among those of its set, behind the sets that come before.
+///   2. an entry that no list before its own has is the union's, and draws its rank among those of
+///      its set of holders;
+///   3. the sets come one after the other, each behind those that come before.
 /// The order of entries with the same holders is not the same in every run.
 #pragma once
 
@@ -18,9 +18,15 @@ namespace gpu {
 /// Shared memory of a union of `Lists` lists that hold `Capacity` entries together.
 template <int Lists, int Capacity>
 struct UnionStorage {
+  static_assert(Capacity < 1 << 15);
   std::int32_t values[Capacity];
+  /// For an entry, where its value is in the other lists, and in the place of its own list's what
+  /// it has drawn, -1: it is not the union's.
+  struct alignas(2 * Lists) Found {
+    std::int16_t of[Lists];
+  } found[Capacity];
   std::uint32_t entries[1 << Lists]; ///< of each set of holders
-  std::uint32_t drawn[1 << Lists];   ///< ranks
+  std::uint32_t first[1 << Lists];   ///< rank of a set's first entry
 };
 
 /// An entry of a union: which entry of each list it is, -1 where the list lacks it.
@@ -56,18 +62,21 @@ public:
       begin_[l + 1] = begin_[l] + counts[l];
     for (std::int32_t e = g_.lane(); e < begin_[Lists]; e += g_.size())
       g_.store(&s_.values[e], std::int32_t(value(list_of(e), e - begin_[list_of(e)])));
-    for (int set = g_.lane(); set < sets; set += g_.size()) {
+    for (int set = g_.lane(); set < sets; set += g_.size())
       g_.store(&s_.entries[set], 0u);
-      g_.store(&s_.drawn[set], 0u);
+    g_.barrier();
+    for (std::int32_t e = g_.lane(); e < begin_[Lists]; e += g_.size())
+      draw(e);
+    g_.barrier();
+    order_sets();
+    g_.barrier();
+    for (std::int32_t e = g_.lane(); e < begin_[Lists]; e += g_.size()) {
+      std::int32_t drawn = -1;
+      Entry const entry = take(e, drawn);
+      if (drawn >= 0)
+        emit(static_cast<std::int32_t>(g_.load(&s_.first[entry.holders()])) + drawn, entry);
     }
-    g_.barrier();
-    for_each([&](const Entry& entry) { g_.count(&s_.entries[entry.holders()], true); });
-    g_.barrier();
-    for_each([&](const Entry& entry) {
-      std::uint32_t const set = entry.holders();
-      emit(before(set) + static_cast<std::int32_t>(g_.ticket(&s_.drawn[set])), entry);
-    });
-    return before(0);
+    return static_cast<std::int32_t>(g_.load(&s_.first[0]));
   }
 
 private:
@@ -82,41 +91,67 @@ private:
       list += entry >= begin_[l];
     return list;
   }
-  /// Calls f(entry) for this lane's entries of the union.
-  template <class F>
-  HISA_FUNCTION void for_each(const F& f) const {
-    for (std::int32_t e = g_.lane(); e < begin_[Lists]; e += g_.size()) {
-      Entry entry;
-      entry.value = g_.load(&s_.values[e]);
-      int const own = list_of(e);
-      bool first = true;
-      for (int l = 0; l < Lists; ++l) {
-        entry.index[l] = l == own ? e - begin_[l] : find(l, entry.value);
-        first = first && (l >= own || entry.index[l] < 0);
-      }
-      if (first)
-        f(entry);
-    }
+  /// Step 2 for entry number e.
+  HISA_FUNCTION void draw(std::int32_t e) const {
+    Entry const entry = find(g_.load(&s_.values[e]));
+    int const own = list_of(e);
+    std::int32_t drawn = -1;
+    if ((entry.holders() & ((1u << own) - 1)) == 0)
+      drawn = static_cast<std::int32_t>(g_.ticket(&s_.entries[entry.holders()]));
+    typename Storage::Found found;
+    HISA_UNROLL
+    for (int l = 0; l < Lists; ++l)
+      found.of[l] = static_cast<std::int16_t>(l == own ? drawn : entry.index[l]);
+    g_.store(&s_.found[e], found);
   }
-  /// Which entry of a list a value is, -1: none.
-  HISA_FUNCTION std::int32_t find(int list, std::int32_t value) const {
-    std::int32_t low = begin_[list], high = begin_[list + 1];
-    while (low < high) {
-      std::int32_t const middle = low + (high - low) / 2;
-      if (g_.load(&s_.values[middle]) < value)
-        low = middle + 1;
-      else
-        high = middle;
+  /// What step 2 has found of an entry.
+  HISA_FUNCTION Entry take(std::int32_t e, std::int32_t& drawn) const {
+    auto const found = g_.load(&s_.found[e]);
+    int const own = list_of(e);
+    Entry entry;
+    entry.value = g_.load(&s_.values[e]);
+    HISA_UNROLL
+    for (int l = 0; l < Lists; ++l) {
+      entry.index[l] = l == own ? e - begin_[l] : found.of[l];
+      drawn = l == own ? found.of[l] : drawn;
     }
-    return low < begin_[list + 1] && g_.load(&s_.values[low]) == value ? low - begin_[list] : -1;
+    return entry;
   }
-  /// Entries of the sets that come before one. Neighbouring sets differ by one list (a Gray code
-  /// that ends at the set of none), for the tiles in which two sets meet.
-  HISA_FUNCTION std::int32_t before(std::uint32_t holders) const {
-    std::uint32_t sum = 0;
-    for (std::uint32_t i = sets - 1; i > 0 && (i ^ i >> 1) != holders; --i)
-      sum += g_.load(&s_.entries[i ^ i >> 1]);
-    return static_cast<std::int32_t>(sum);
+  /// A value's entry. The lists are searched side by side, so that their loads overlap.
+  HISA_FUNCTION Entry find(std::int32_t value) const {
+    std::int32_t longest = 1, less[Lists] = {}; // entries that are less than the value
+    for (int l = 0; l < Lists; ++l)
+      longest = length(l) > longest ? length(l) : longest;
+    std::int32_t step = 1;
+    while (2 * step <= longest)
+      step *= 2;
+    for (; step > 0; step /= 2)
+      HISA_UNROLL
+    for (int l = 0; l < Lists; ++l) {
+      std::int32_t const more = less[l] + step;
+      if (more <= length(l) && g_.load(&s_.values[begin_[l] + more - 1]) < value)
+        less[l] = more;
+    }
+    Entry entry;
+    entry.value = value;
+    HISA_UNROLL
+    for (int l = 0; l < Lists; ++l)
+      entry.index[l] =
+          less[l] < length(l) && g_.load(&s_.values[begin_[l] + less[l]]) == value ? less[l] : -1;
+    return entry;
+  }
+  HISA_FUNCTION std::int32_t length(int list) const { return begin_[list + 1] - begin_[list]; }
+
+  /// Step 3. Neighbouring sets differ by one list (a Gray code that ends at the set of
+  /// none), for the tiles in which two sets meet.
+  HISA_FUNCTION void order_sets() const {
+    static_assert(sets <= G::wave);
+    bool const mine = g_.lane() < sets;
+    auto const i = static_cast<std::uint32_t>(mine ? sets - 1 - g_.lane() : 0);
+    std::uint32_t const entries = mine ? g_.load(&s_.entries[i ^ i >> 1]) : 0;
+    std::uint32_t const through = wave_scan(g_, entries);
+    if (mine)
+      g_.store(&s_.first[i ^ i >> 1], through - entries);
   }
 };
 

@@ -5,9 +5,10 @@
 ///
 ///   select_held    a short row: the candidates fit the lanes' registers (held.hpp);
 ///   select_stream  a long row, read once through a buffer in shared memory (stream.hpp);
-///   select_again   any k: the row is read once for every digit, and once to emit.
+///   select_again   any row and any k: the row is read again and again (again.hpp).
 #pragma once
 
+#include <hisa/gpu/again.hpp>
 #include <hisa/gpu/held.hpp>
 #include <hisa/gpu/stream.hpp>
 
@@ -40,37 +41,6 @@ HISA_FUNCTION void select_stream(const G& g, const C& cluster,
   stream.finish(emit);
   if (cluster.ranks() > 1)
     cluster.barrier(); // others read this group's shared memory
-}
-
-/// A row as a source that is read anew in every round.
-template <Group G, ScoreRow Row>
-struct InMemory {
-  static constexpr int batch = 4;
-  const G& g;
-  const Row& row;
-
-  HISA_FUNCTION int rounds() const {
-    std::uint32_t const round = 4 * static_cast<std::uint32_t>(g.size());
-    return static_cast<int>((row.end + round - 1) / round);
-  }
-  HISA_FUNCTION Four take(int round) const {
-    return keys_at(row,
-                   4 * (static_cast<std::uint32_t>(round) * static_cast<std::uint32_t>(g.size()) +
-                        static_cast<std::uint32_t>(g.lane())));
-  }
-};
-
-/// The k best of a row of any length, for any k: emit(rank, position) for each, ranks ascending
-/// with positions. At most 6 passes over the row.
-template <Group G, int Bins, ScoreRow Row, class Emit>
-HISA_FUNCTION void select_again(const G& g, RadixStorage<Bins>& storage, const Row& row,
-                                std::int32_t k, const Emit& emit) {
-  Radix<G, Bins> radix(g, storage);
-  InMemory<G, Row> const source{g, row};
-  bool const all = row.end - row.first <= static_cast<std::uint32_t>(k);
-  radix.compact(
-      source, all ? Threshold{} : radix.find_threshold(source, k),
-      [&](std::int32_t rank, std::uint32_t position, std::uint32_t) { emit(rank, position); });
 }
 
 } // namespace gpu
