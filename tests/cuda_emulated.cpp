@@ -103,7 +103,19 @@ TEST_CASE("small calls, and queries that see less than they may keep") {
   passes(c);
 }
 
-TEST_CASE("more blocks than a warp should choose from") {
+TEST_CASE("a level is skipped, and the one below has one block more than it keeps") {
+  passes(call(3, 256, 64, {128, 16}, {2, 15}, 240));
+  passes(call(3, 256, 64, {128, 16}, {2, 15}, 200));
+  passes(call(3, 512, 64, {256, 32}, {2, 15}, 257));
+}
+
+TEST_CASE("more CTAs than a warp has lanes share what is left") {
+  emulation::settings().processors = 40;
+  passes(call(165, 300, 32, {64}, {2}, 100));
+  emulation::settings().processors = 3;
+}
+
+TEST_CASE("more blocks than fit the registers of a query's lanes") {
   skip_where_slow();
   passes(call(5, 70000, 32, {16}, {20}, 257));
   passes(call(2, 70000, 32, {16}, {1000}, 257, Data::ties, Boundary::none, 77));

@@ -187,14 +187,19 @@ TEST_CASE("selection from registers is exact on adversarial rows") {
 }
 
 TEST_CASE("selection from registers is exact with 32 scores a lane, and of rows that do not fit") {
-  auto const held = [](const std::vector<float>& scores, int k, const Setup& setup) {
+  auto const held = [](const std::vector<float>& scores, int k, const Setup& setup,
+                       int* barriers = nullptr) {
     return run<hisa::gpu::HeldStorage<1024, 256>>(
         scores, k, setup,
         [&](const auto& g, const auto&, auto& storage, const Row& row, const auto& emit) {
           hisa::gpu::select_held<8>(g, storage, row, k, emit);
         },
-        nullptr);
+        barriers);
   };
+  int in_bins = 0, by_digits = 0;
+  held(normal(2045, 1), 200, {.offset = 3}, &in_bins);
+  held(normal(2048, 1), 200, {.offset = 3}, &by_digits);
+  CHECK(in_bins < by_digits); // bins serve a row that fits
   for (std::size_t n : {1025, 1500, 2045, 2048, 2049, 5000})
     for (const std::vector<float>& scores : adversarial(n))
       for (int k : {1, 200, 1024}) {
@@ -211,7 +216,7 @@ std::vector<std::vector<float>> uneven(std::size_t n) {
                      close = normal(n, 13), few(n, std::bit_cast<float>(0x7fc00000u)), huge(n);
   outlier[n / 3] = 1e6f;
   for (std::size_t i = 0; i < n; ++i) {
-    outliers[i] *= i % 50 == 0 ? 1e9f : (i % 3 == 0 ? 1e4f : 1); // bins within bins
+    outliers[i] *= i % 50 == 0 ? 1e9f : (i % 3 == 0 ? 1e4f : 1); // an outlier in every sample
     octaves[i] = std::ldexp(1.0f, int(i * 37 % 200) - 100);
     tiny[i] = std::bit_cast<float>(std::uint32_t(i * 7919 % 1000) | (i % 2 ? 0x80000000u : 0));
     close[i] = i % 2 ? 1 + 0x1p-23f * float(i % 16) : close[i] * 0.1f;
@@ -272,7 +277,7 @@ TEST_CASE("every barrier of the selections is needed") {
         stream<512, 256>(rows[6], 100, {.ranks = 3, .skipped = skipped}, barriers);
       },
       30);
-  // From registers: in bins, in bins of a bin, and by digits. Two waves pass another barrier before
+  // From registers: in bins, and by digits. Two waves pass another barrier before
   // they count in the storage that was prepared; one wave does not.
   for (const std::vector<float>& row : {normal(512, 1), uneven(512)[0], adversarial(512)[5]}) {
     every_barrier_is_needed(

@@ -14,9 +14,14 @@ namespace detail {
 HISA_FUNCTION constexpr std::int64_t clamp(std::int64_t v, std::int64_t lo, std::int64_t hi) {
   return v < lo ? lo : (v > hi ? hi : v);
 }
-/// a / b for what is counted in tokens, 0 <= a < 2^32: accelerators divide 32 bits far faster.
+/// a / b for a >= 0, b > 0. On CUDA devices, which divide 32 bits far faster, a and b are below
+/// 2^32: a plan has fewer than 2^31 keys.
 HISA_FUNCTION constexpr std::int64_t quotient(std::int64_t a, std::int64_t b) {
+#if defined(__CUDA_ARCH__)
   return static_cast<std::uint32_t>(a) / static_cast<std::uint32_t>(b);
+#else
+  return a / b;
+#endif
 }
 } // namespace detail
 

@@ -52,7 +52,8 @@ struct WarpOperations {
   }
 };
 
-/// One of the parts of `Threads` threads, whole warps, that a CTA divides into; up to 15.
+/// One of the parts of `Threads` threads, whole warps, that a CTA divides into. Those
+/// numbered 15 and above have no barrier.
 template <int Threads>
 struct Part : WarpOperations {
   __device__ static int number() { return static_cast<int>(threadIdx.x) / Threads; }

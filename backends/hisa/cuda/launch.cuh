@@ -10,6 +10,7 @@
 
 #include <cuda_runtime.h>
 
+#include <limits>
 #include <string>
 
 HISA_NAMESPACE_BEGIN

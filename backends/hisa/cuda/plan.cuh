@@ -229,10 +229,11 @@ private:
 
   /// Candidates that a query may have on a level.
   std::int64_t candidates(const Level& level, int l) const {
-    std::int64_t const all = levels_.candidates(l, level.max_keys);
-    // Only of a grid that its first key is not aligned to a query may see a part of one block more.
-    bool const aligned = level.visibility.anchor == nullptr;
-    return l < levels_.count && level.parents == nullptr && aligned ? all - 1 : all;
+    if (l == levels_.count || level.parents != nullptr)
+      return levels_.candidates(l, level.max_keys);
+    std::int64_t const size = levels_.block_size[l];
+    // Of a grid that the first key is not aligned to, a query may see a part of one block more.
+    return (level.max_keys + size - 1) / size + (level.visibility.anchor == nullptr ? 0 : 1);
   }
 
   void set_level(Level& level, int l, const Pooled* rows, const Selection& out) const {
@@ -294,8 +295,8 @@ inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
 }
 
 /// Top-k alone: the positions of the k best of each row of scores, in the contract's order. Any row
-/// length up to 2^31 - 257 and any k. Asynchronous on `stream`. A row is read once, but for k above
-/// SelectSizes::max_topk four times.
+/// length up to 2^31 - 257 and any k. Asynchronous on `stream`. A row is read once, but several
+/// times for k above SelectSizes::max_topk, and where a short row has many equal scores or NaN.
 /// @throws precondition_error before anything is launched
 inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
   constexpr const char* function = "cuda::topk";

@@ -115,7 +115,7 @@ struct RadixStorage {
   std::int32_t in_bin;       ///< candidates in it
   std::int32_t lower_above;  ///< of groups of lower rank, candidates of this digit above it
   std::int32_t lower_in_bin; ///< and in it
-  // Of HeldScores:
+  // Of LinearSelect:
   Listed list[listed];
   std::uint32_t listing; ///< candidates in the list
   Listed last;           ///< of those that win

@@ -3,7 +3,7 @@
 /// The k best of a row of scores, by a group of lanes or by the groups of a cluster. All calls are
 /// collective, and the storage is prepared (radix.hpp).
 ///
-///   select_held    a short row: the candidates fit the lanes' registers (held.hpp);
+///   select_held    a row that should fit the lanes' registers (held.hpp);
 ///   select_stream  a long row, read once through a buffer in shared memory (stream.hpp);
 ///   select_again   any row and any k: the row is read again and again (again.hpp).
 #pragma once
