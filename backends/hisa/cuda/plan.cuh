@@ -213,7 +213,7 @@ private:
       }
       set_level(level, levels_.count, nullptr, out);
       std::int64_t const stride = keys.row_stride == 0 ? 128 : keys.row_stride;
-      std::int64_t const tokens = candidates(level, levels_.count);
+      std::int64_t const tokens = levels_.candidates(levels_.count, level.max_keys);
       if (level.scores_wanted || tokens > topk_) // else all that a query sees are taken
         score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces,
               parts);
@@ -227,9 +227,9 @@ private:
     return level.parents == nullptr && candidates(level, l) <= levels_.keep[l];
   }
 
-  /// Candidates that a query may have on a level.
+  /// Blocks of a level that a query may choose among.
   std::int64_t candidates(const Level& level, int l) const {
-    if (l == levels_.count || level.parents != nullptr)
+    if (level.parents != nullptr)
       return levels_.candidates(l, level.max_keys);
     std::int64_t const size = levels_.block_size[l];
     // Of a grid that the first key is not aligned to, a query may see a part of one block more.
