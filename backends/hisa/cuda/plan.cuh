@@ -227,10 +227,10 @@ private:
     return level.parents == nullptr && candidates(level, l) <= levels_.keep[l];
   }
 
-  /// Blocks of a level that a query may choose among.
+  /// Blocks of a level that a query may choose among, at most.
   std::int64_t candidates(const Level& level, int l) const {
     if (level.parents != nullptr)
-      return levels_.candidates(l, level.max_keys);
+      return level.parent_pitch * (level.parent_size / level.block_size);
     std::int64_t const size = levels_.block_size[l];
     // Of a grid that the first key is not aligned to, a query may see a part of one block more.
     return (level.max_keys + size - 1) / size + (level.visibility.anchor == nullptr ? 0 : 1);
