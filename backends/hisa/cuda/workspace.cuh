@@ -34,6 +34,7 @@ struct Parts {
 /// The sizes that a workspace is laid out from.
 struct Layout {
   std::int64_t queries = 0; ///< that are worked on at a time; whole groups
+  int lists = 0;            ///< of kept blocks, for levels in turn
   std::int64_t scores = 0;  ///< pitch of the score rows
   std::int64_t kept = 0;    ///< pitch of the kept lists
   std::int64_t pieces = 0;  ///< pitch of the piece lists
@@ -54,10 +55,13 @@ struct Layout {
     }
     layout.scores = (layout.scores + 31) / 32 * 32;
     layout.pieces = (layout.pieces + 15) / 16 * 16; // whole tiles of pieces of 8 rows
+    layout.lists = std::min(levels.count, 2);
     layout.queries = group_queries;
-    std::int64_t const groups = static_cast<std::int64_t>(limit / layout.bytes());
-    std::int64_t const all = (max_queries + group_queries - 1) / group_queries;
-    layout.queries = group_queries * std::max<std::int64_t>(1, std::min(groups, all));
+    std::int64_t const groups =
+        std::max<std::int64_t>(1, (max_queries + group_queries - 1) / group_queries);
+    auto const most = std::max<std::int64_t>(1, static_cast<std::int64_t>(limit / layout.bytes()));
+    std::int64_t const times = (groups + most - 1) / most;
+    layout.queries = (groups + times - 1) / times * group_queries; // as many each time
     return layout;
   }
 
@@ -80,7 +84,7 @@ private:
     std::int64_t const groups = queries / group_queries;
     Parts p;
     p.scores = carver.take<float>(queries, scores);
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < lists; ++i) {
       p.blocks[i] = carver.take<std::int32_t>(queries, kept);
       p.counts[i] = carver.take<std::int32_t>(queries, 1);
       p.pieces[i].rows = carver.take<std::int32_t>(groups, pieces);
