@@ -113,8 +113,8 @@ struct Options {
   IndexBase index_base = IndexBase::relative;
   Arithmetic arithmetic = Arithmetic::native;
   /// Queries are worked on in as many groups as keep the workspace below this many bytes (but at
-  /// least one query at a time). 256 MiB of scores and 1 MiB for the rest.
-  std::size_t workspace_limit = std::size_t(257) << 20;
+  /// least one query at a time). 512 MiB of scores and 1 MiB for the rest.
+  std::size_t workspace_limit = std::size_t(513) << 20;
   /// Each call first prints, from the device, which lengths of its arguments are out of range and
   /// are clamped (hisa/report.hpp; plans on Kokkos only). For debugging.
   bool report_clamped = false;

@@ -76,6 +76,11 @@ __device__ inline void wait_copies() {
   asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
+/// Has the copy engine fetch a map before its first use.
+__device__ inline void fetch_map(const CUtensorMap& map) {
+  asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
 /// Has the copy engine bring a box of rows of 128 bytes, from row `row` on, to a swizzled tile.
 /// Rows beyond the tensor become zeros. The barrier expects the bytes.
 __device__ inline void copy_box(void* to, const CUtensorMap& map, std::int32_t row,

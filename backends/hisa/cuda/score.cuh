@@ -42,17 +42,10 @@ public:
   }
 
   __device__ void run() {
-    for (bool last = false; !last;) {
-      item_.wait_full(s_.item_ring);
-      last = uniform(s_.headers[item_.buffer].last) != 0;
-      int const tiles = uniform(s_.headers[item_.buffer].tiles);
-      tiles_ = (tiles - turn_ + P::consumers - 1) / P::consumers;
-      turn_ += tiles_ * P::consumers - tiles; // the turns go on in the next item
-      if (next_tile())
-        score_item();
-      leave(s_.item_ring.empty[item_.buffer]);
-      item_.advance();
-    }
+    begin_item();
+    if (next_tile())
+      score_tiles();
+    leave_item();
   }
 
 private:
@@ -84,8 +77,8 @@ private:
       barrier.arrive();
   }
 
-  /// Scores the warpgroup's tiles of an item, of which the first is known.
-  __device__ void score_item() {
+  /// Scores the warpgroup's tiles, of which the first is known.
+  __device__ void score_tiles() {
     DotProducts<Heads> lower, upper;
     Weights weights;
     Sums sums;
@@ -119,17 +112,33 @@ private:
     store(sums);
   }
 
-  /// Goes to the warpgroup's next tile of the item that somebody wants.
+  /// Waits for the item, and finds out which of its tiles are this warpgroup's.
+  __device__ void begin_item() {
+    item_.wait_full(s_.item_ring);
+    int const tiles = uniform(s_.headers[item_.buffer].tiles);
+    tiles_ = (tiles - turn_ + P::consumers - 1) / P::consumers;
+    turn_ += tiles_ * P::consumers - tiles; // the turns go on in the next item
+  }
+  __device__ void leave_item() {
+    leave(s_.item_ring.empty[item_.buffer]);
+    item_.advance();
+  }
+  /// Goes to the warpgroup's next tile that somebody wants, of this item or a later one.
   __device__ bool next_tile() {
-    while (tiles_ > 0) {
-      --tiles_;
-      tile_.wait_full(s_.tile_ring);
-      wanted_ = uniform(s_.masks[tile_.buffer]);
-      if (wanted_ != 0)
-        return true;
-      leave_tile();
+    for (;;) {
+      for (; tiles_ > 0; leave_tile()) {
+        --tiles_;
+        tile_.wait_full(s_.tile_ring);
+        wanted_ = uniform(s_.masks[tile_.buffer]);
+        if (wanted_ != 0)
+          return true;
+      }
+      if (uniform(s_.headers[item_.buffer].last) != 0)
+        return false;
+      wait_products<0>(); // of the item's queries
+      leave_item();
+      begin_item();
     }
-    return false;
   }
   __device__ void leave_tile() {
     leave(s_.tile_ring.empty[tile_.buffer]);
@@ -208,6 +217,8 @@ __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
     storage.item_ring.init(Producer<Heads, A>::item_writers, 4 * P::consumers);
     storage.part.known.init(1);
     publish_barriers();
+    for (const CUtensorMap* map : {&task.query_map, &task.key_map, &task.scale_map})
+      fetch_map(*map);
   }
   __syncthreads();
   begin_kernel();
