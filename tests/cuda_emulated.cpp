@@ -129,6 +129,22 @@ TEST_CASE("a small workspace: several passes over the queries") {
   }
 }
 
+TEST_CASE("a call that does not fit the workspace is divided into equal parts") {
+  hisa::detail::LevelTable flat, one;
+  one.count = 1, one.block_size = {128}, one.keep = {64};
+  auto const fitting = [](const auto& levels, std::int64_t queries, std::size_t limit) {
+    return hisa::cuda::Layout::fitting(levels, false, queries, 65536, limit).queries;
+  };
+  std::size_t const row = 65536 * 4, slack = 4096;
+  CHECK(fitting(flat, 1024, 1024 * row + slack) == 1024);
+  CHECK(fitting(flat, 1024, 1023 * row) == 512); // not 1020 and 4
+  CHECK(fitting(flat, 1001, 500 * row + slack) == 336);
+  CHECK(fitting(flat, 3, 0) == 4);
+  CHECK(fitting(flat, 0, 0) == 4);
+  CHECK(fitting(one, 8192, hisa::Options().workspace_limit) == 8192);
+  CHECK(fitting(one, 8192, std::size_t(1) << 28) == 4096);
+}
+
 TEST_CASE("many orders of threads, copies and products") {
   for (unsigned seed = 1; seed <= 12; ++seed) {
     INFO("seed " << seed);
