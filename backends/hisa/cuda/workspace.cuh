@@ -59,7 +59,9 @@ struct Layout {
     layout.queries = group_queries;
     std::int64_t const groups =
         std::max<std::int64_t>(1, (max_queries + group_queries - 1) / group_queries);
-    auto const most = std::max<std::int64_t>(1, static_cast<std::int64_t>(limit / layout.bytes()));
+    std::size_t const slack = Carver().bytes(); // that the memory's alignment may cost
+    std::size_t const fit = (std::max(limit, slack) - slack) / (layout.bytes() - slack);
+    auto const most = std::max<std::int64_t>(1, static_cast<std::int64_t>(fit));
     std::int64_t const times = (groups + most - 1) / most;
     layout.queries = (groups + times - 1) / times * group_queries; // as many each time
     return layout;
