@@ -82,10 +82,13 @@ struct CtaCluster {
     asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(ranks));
     return static_cast<int>(ranks);
   }
+  /// Orders shared memory only: to release global memory too costs much more.
   __device__ void barrier() const {
     __syncwarp();
-    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+    asm volatile("fence.release.sync_restrict::shared::cta.cluster;" ::: "memory");
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
     asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
+    asm volatile("fence.acquire.sync_restrict::shared::cluster.cluster;" ::: "memory");
   }
   template <class T>
   __device__ T* at(T* object, int rank) const {
