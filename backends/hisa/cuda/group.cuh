@@ -15,6 +15,13 @@ __device__ inline int held_in_register(int value) {
   return __shfl_sync(0xffffffffu, value, static_cast<int>(threadIdx.x) % 32);
 }
 
+/// What lies some bytes behind a reference: where all lanes have the same one, the compiler adds
+/// such an offset to the address of each for nothing.
+template <class T>
+__device__ const T& behind(const T& from, int bytes) {
+  return *reinterpret_cast<const T*>(reinterpret_cast<const std::uint8_t*>(&from) + bytes);
+}
+
 /// A value that is the same in all lanes of a warp, which the compiler then knows too. All call it.
 template <class T>
 __device__ T uniform(T value) {

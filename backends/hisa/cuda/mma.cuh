@@ -11,17 +11,23 @@
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
-/// Loads the warp's 16 of 64 rows of a swizzled tile.
-__device__ inline void load_keys(KeyFragment& keys, const std::uint8_t* rows) {
+/// Byte offset, in the half tile of the lane's warpgroup, of what the lane points load_keys to.
+__device__ inline int key_offset() {
   int const lane = static_cast<int>(threadIdx.x) % 32;
-  int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane % 16;
-  std::uint32_t const first = shared_address(rows) + swizzled(row, lane / 16);
+  return swizzled(static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane % 16, lane / 16);
+}
+/// Loads the warp's 16 of 64 rows of a half of a swizzled tile.
+/// @param offset  key_offset()
+template <int Half>
+__device__ void load_keys(KeyFragment& keys, const std::uint8_t* tile, int offset) {
+  std::uint32_t const first = shared_address(tile) + static_cast<std::uint32_t>(offset);
 #pragma unroll
   for (std::uint32_t step = 0; step < 4; ++step)
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4 + %5];"
                  : "=r"(keys.values[step][0]), "=r"(keys.values[step][1]),
                    "=r"(keys.values[step][2]), "=r"(keys.values[step][3])
-                 : "r"(first ^ step << 5)); // rows start at a multiple of 1024 bytes
+                 : "r"(first ^ step << 5), // tiles start at a multiple of 1024 bytes
+                   "n"(Half * half_keys * 128));
 }
 
 /// Where a swizzled tile lies, as the lower word of its descriptor, and the same in all lanes as

@@ -4,6 +4,7 @@
 /// Precise: the same values as fp16, whose products the tensor core adds up in fp32.
 #pragma once
 
+#include <hisa/cuda/group.cuh>
 #include <hisa/cuda/machine.cuh>
 #include <hisa/cuda/mma.cuh>
 #include <hisa/shape.hpp>
@@ -23,11 +24,12 @@ class TileKeys;
 template <>
 class TileKeys<Arithmetic::native> {
   KeyFragment halves_[2];
+  int offset_ = held_in_register(key_offset());
 
 public:
   __device__ void load(const std::uint8_t* tile) {
-    load_keys(halves_[0], tile);
-    load_keys(halves_[1], tile + half_keys * 128);
+    load_keys<0>(halves_[0], tile, offset_);
+    load_keys<1>(halves_[1], tile, offset_);
   }
   /// Starts the products of one half. None are under way.
   template <int Heads>
@@ -40,6 +42,7 @@ public:
 template <>
 class TileKeys<Arithmetic::precise> {
   const std::uint8_t* tile_ = nullptr;
+  int offset_ = held_in_register(key_offset());
   WideFragment half_;
 
 public:
@@ -47,7 +50,7 @@ public:
   template <int Heads>
   __device__ void start(DotProducts<Heads>& p, int half, TileAddress heads) {
     KeyFragment keys;
-    load_keys(keys, tile_ + half * half_keys * 128);
+    load_keys<0>(keys, tile_ + half * half_keys * 128, offset_);
     widen(keys);
     start_products(p, half_, heads);
   }

@@ -6,6 +6,7 @@
 #include <hisa/cuda/items.cuh>
 #include <hisa/cuda/operands.cuh>
 #include <hisa/cuda/ring.cuh>
+#include <hisa/cuda/sums.cuh>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
@@ -22,19 +23,9 @@ struct ScorePolicy {
   static_assert(tiles % consumers == 0);
   static constexpr int threads = 128 * (1 + consumers);
   /// A thread's: together four times the 128 that a CTA of 512 threads starts with.
-  static constexpr int producer_registers = 104, consumer_registers = 136;
+  static constexpr int producer_registers = A == Arithmetic::native ? 104 : 80,
+                       consumer_registers = A == Arithmetic::native ? 136 : 144;
 };
-
-/// Lane t of four sums the heads 8i + 2t and 8i + 2t + 1 (see DotProducts), so their weights lie
-/// together, at a distance from the next lane's that spreads them over the banks.
-template <int Heads>
-inline constexpr int weights_pitch = Heads / 4 + 4;
-template <int Heads>
-__device__ constexpr int weight_slot(int head) {
-  return head % 8 / 2 * weights_pitch<Heads> + head / 8 * 2 + head % 2;
-}
-/// The consumers scale dot products down, and the weights are scaled up.
-inline constexpr float relu_down = 0x1p-25f, relu_up = 0x1p+25f;
 
 /// Where a query's scores go.
 struct alignas(16) ScoreTarget {

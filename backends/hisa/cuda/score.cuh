@@ -8,7 +8,7 @@
 ///   2. Three consumer warpgroups take the tiles in turn and load a tile's keys into registers;
 ///   3. for each query that wants the tile, the tensor core multiplies the keys with the query's
 ///      heads, one half of the keys while the products of the other are weighted, summed over heads
-///      and stored.
+///      (sums.cuh) and stored.
 #pragma once
 
 #include <hisa/cuda/producer.cuh>
@@ -30,14 +30,15 @@ public:
   using P = ScorePolicy<A>;
 
   __device__ Consumer(const ScoreTask& task, Storage& s)
-      : s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
+      : s_(s), lane_(held_in_register(static_cast<int>(threadIdx.x) % 32)),
         turn_(uniform(static_cast<int>(threadIdx.x) / 128)) {
     int const log2 = task.pieces.piece_log2;
-    int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane_ / 4 + 8 * (lane_ & 1) +
-                    half_keys * (lane_ >> 1 & 1);
+    int const row = summed_row(static_cast<int>(threadIdx.x));
     piece_ = held_in_register(row >> log2);
     in_piece_ = held_in_register(row & ((1 << log2) - 1));
     scale_at_ = held_in_register((row >> log2) * scale_pitch(log2) + (row & ((1 << log2) - 1)));
+    rows_ = {held(lane_ & 1), held(lane_ & 2)};
+    weights_ = held_in_register(HeadWeights<Heads>::begin(lane_));
     tile_.advance(turn_);
   }
 
@@ -49,16 +50,26 @@ public:
   }
 
 private:
+  /// Whether registers keep what belongs to a lane's row. Precise arithmetic has fewer to spare.
+  static constexpr bool keeps_row = A == Arithmetic::native;
+  __device__ static int held(int value) { return keeps_row ? held_in_register(value) : value; }
+
   Storage& s_;
   int lane_;
-  int piece_, in_piece_;     ///< the row of a tile whose score this lane stores
-  int scale_at_;             ///< where its scale would be if its piece's line began with it
+  int piece_, in_piece_; ///< the row of a tile whose score this lane stores
+  int scale_at_;         ///< where its scale would be if its piece's line began with it
+  LaneRows rows_;
+  int weights_;              ///< of this lane, see HeadWeights
   int turn_;                 ///< tiles until this warpgroup's next one
   int tiles_ = 0;            ///< of the item that this warpgroup has still to begin
   std::uint32_t wanted_ = 0; ///< the tile's queries that are still to be scored, query_ among them
   int query_ = 0;            ///< that is scored
   TileAddress heads_ = 0;    ///< its heads
-  TileKeys<A> keys_;         ///< of the tile
+  const QueryItem<Heads>* queries_; ///< of the item
+  TileAddress first_heads_;         ///< of the first of these
+  TileKeys<A> keys_;                ///< of the tile
+  float scale_ = 0;                 ///< of this lane's row of the tile, if keeps_row
+  int positions_ = 0;               ///< of that row's piece: row_positions(), if keeps_row
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
 
@@ -80,13 +91,13 @@ private:
   /// Scores the warpgroup's tiles, of which the first is known.
   __device__ void score_tiles() {
     DotProducts<Heads> lower, upper;
-    Weights weights;
+    HeadWeights<Heads> weights;
     Sums sums;
     choose_query();
-    keys_.load(s_.keys[tile_.buffer]);
+    load_tile();
     keys_.start(lower, 0, heads_);
     for (;;) {
-      weights = load_weights();
+      weights.load(queries_[query_].weights, weights_);
       wait_products<0>();
       keys_.start(upper, 1, heads_);
       store(sums);
@@ -102,7 +113,7 @@ private:
           break;
         choose_query();
         wait_products<0>();
-        keys_.load(s_.keys[tile_.buffer]);
+        load_tile();
       }
       keys_.start(lower, 0, heads_);
       sum_heads(upper, weights, sums.of[1]);
@@ -118,6 +129,8 @@ private:
     int const tiles = uniform(s_.headers[item_.buffer].tiles);
     tiles_ = (tiles - turn_ + P::consumers - 1) / P::consumers;
     turn_ += tiles_ * P::consumers - tiles; // the turns go on in the next item
+    first_heads_ = uniform_address(s_.items[item_.buffer].values[0]);
+    queries_ = s_.items[item_.buffer].queries;
   }
   __device__ void leave_item() {
     leave(s_.item_ring.empty[item_.buffer]);
@@ -147,61 +160,36 @@ private:
   /// The last query of a set that is not empty.
   __device__ void choose_query() {
     query_ = 31 - __clz(static_cast<int>(wanted_));
-    heads_ = uniform_address(s_.items[item_.buffer].values[query_]);
+    heads_ = first_heads_ + static_cast<std::uint32_t>(query_ * query_bytes<Heads, A> / 16);
   }
 
-  /// A lane's head weights.
-  struct Weights {
-    float4 of[Heads / 16];
-  };
-  __device__ Weights load_weights() const {
-    auto const from = reinterpret_cast<const float4*>(
-        s_.items[item_.buffer].queries[query_].weights + lane_ % 4 * weights_pitch<Heads>);
-    Weights w;
-#pragma unroll
-    for (int i = 0; i < Heads / 16; ++i)
-      w.of[i] = from[i];
-    return w;
+  /// Of this lane's row of the tile.
+  __device__ float row_scale() const {
+    return s_.scales[tile_.buffer][scale_at_ + s_.scale_offsets[tile_.buffer][piece_]];
+  }
+  /// Where the positions of its piece begin, in bytes.
+  __device__ int row_positions() const {
+    return (tile_.buffer * max_pieces + piece_) * static_cast<int>(sizeof(Positions));
+  }
+  /// What is the same for all queries of the tile.
+  __device__ void load_tile() {
+    keys_.load(s_.keys[tile_.buffer]);
+    if (keeps_row)
+      scale_ = row_scale(), positions_ = held(row_positions());
   }
   /// Where the scores of query_ go.
   __device__ void set_target(Sums& sums) const {
-    sums.scale = s_.scales[tile_.buffer][scale_at_ + s_.scale_offsets[tile_.buffer][piece_]];
-    sums.position = s_.positions[tile_.buffer][piece_].of[query_] + in_piece_;
-    sums.target = s_.items[item_.buffer].queries[query_].target;
+    sums.scale = keeps_row ? scale_ : row_scale();
+    sums.position = behind(s_.positions[0][0].of[query_], keeps_row ? positions_ : row_positions());
+    sums.position += in_piece_;
+    sums.target = queries_[query_].target;
   }
 
-  /// A lane's part of sum_j w_j relu(dot_j) for two rows: with the exchange, four chains a score,
-  /// where the reference has its own order.
-  __device__ static void sum_heads(const DotProducts<Heads>& dot, const Weights& w,
-                                   float (&sums)[2]) {
-    sums[0] = sums[1] = 0;
-#pragma unroll
-    for (int i = 0; i < Heads / 16; ++i) {
-      add(w.of[i].x, dot, 8 * i, sums);
-      add(w.of[i].y, dot, 8 * i + 1, sums);
-      add(w.of[i].z, dot, 8 * i + 4, sums);
-      add(w.of[i].w, dot, 8 * i + 5, sums);
-    }
-  }
-  // Scaled down, every dot product of finite fp8 values is in [-1, 1], so that saturation is the
-  // ReLU, exactly, NaN counting 0; the weights are scaled up.
-  __device__ static void add(float w, const DotProducts<Heads>& dot, int at, float (&sums)[2]) {
-    sums[0] = fmaf(w, __saturatef(dot.values[at] * relu_down), sums[0]);
-    sums[1] = fmaf(w, __saturatef(dot.values[at + 2] * relu_down), sums[1]);
-  }
-  /// Adds up the four lanes' parts, such that each lane ends with the sum of its row; stores the
-  /// score if it is a candidate's.
+  /// Stores the score of the lane's row if it is a candidate's.
   __device__ void store(const Sums& sums) const {
-    bool const odd = lane_ & 1, high = lane_ & 2;
-    float const sum = exchange(exchange(sums.of[0][0], sums.of[0][1], odd, 1),
-                               exchange(sums.of[1][0], sums.of[1][1], odd, 1), high, 2);
     store_if(static_cast<std::uint32_t>(sums.position) <
                  static_cast<std::uint32_t>(sums.target.limit),
-             sums.target.scores, sums.position, sums.scale * sum);
-  }
-  /// Of two sums, keeps the second if `upper`, else the first, and adds the partner's part of it.
-  __device__ static float exchange(float a, float b, bool upper, int distance) {
-    return (upper ? b : a) + __shfl_xor_sync(0xffffffffu, upper ? a : b, distance);
+             sums.target.scores, sums.position, sums.scale * sum_lanes(sums.of, rows_));
   }
 };
 

@@ -13,8 +13,13 @@
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
+inline int key_offset() {
+  return 0;
+}
 /// What ldmatrix gives a lane: register r has four bytes of row g + 8 (r % 2), chunk r / 2.
-inline void load_keys(KeyFragment& keys, const std::uint8_t* rows) {
+template <int Half>
+void load_keys(KeyFragment& keys, const std::uint8_t* tile, int) {
+  const std::uint8_t* const rows = tile + Half * half_keys * 128;
   int const lane = static_cast<int>(threadIdx.x) % 32;
   int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane / 4;
   for (int step = 0; step < 4; ++step)
