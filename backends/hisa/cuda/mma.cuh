@@ -8,6 +8,8 @@
 #include <hisa/cuda/barrier.cuh>
 #include <hisa/cuda/tile.cuh>
 
+#include <utility>
+
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
@@ -38,16 +40,17 @@ __device__ inline TileAddress uniform_address(const void* tile) {
   return __shfl_sync(0xffffffffu, shared_address(tile) >> 4 | leading << 16, 0);
 }
 
-/// Describes a swizzled tile of 128-byte rows, from a step of 32 bytes on, to the tensor core: the
-/// operand B.
-__device__ inline std::uint64_t tile_descriptor(TileAddress tile, int step) {
+/// Describes a swizzled tile of 128-byte rows to the tensor core: the operand B.
+__device__ inline std::uint64_t tile_descriptor(TileAddress tile) {
   constexpr std::uint32_t between_8_rows = 1024 >> 4, swizzle_128 = 1u << 30;
   std::uint64_t descriptor;
-  asm("mov.b64 %0, {%1, %2};"
-      : "=l"(descriptor)
-      : "r"(tile + static_cast<std::uint32_t>(2 * step)), "n"(between_8_rows | swizzle_128));
+  asm("mov.b64 %0, {%1, %2};" : "=l"(descriptor) : "r"(tile), "n"(between_8_rows | swizzle_128));
   return descriptor;
 }
+
+/// From the descriptor of a query's first tile to that of a step.
+template <int Heads, int Step>
+inline constexpr int step_offset = Step / 4 * (Heads * 128 >> 4) + Step % 4 * 2;
 
 /// Orders the registers of the warpgroup before its next products.
 __device__ inline void begin_products() {
@@ -75,15 +78,17 @@ struct Multiplication<WideFragment> {
   static constexpr char formats[] = "k16.f32.f16.f16", end[] = ", 0"; // B is not transposed
 };
 
-/// One step of 32 bytes for 64 heads: p = p * keep + keys * heads.
-template <class Keys>
-__device__ void multiply(DotProducts<64>& p, const std::uint32_t (&keys)[4], std::uint64_t heads,
-                         int keep) {
-  asm volatile("{\n\t.reg .pred keep;\n\tsetp.ne.b32 keep, %37, 0;\n\t"
+/// One step of 32 bytes for 64 heads: p = p * (Step > 0) + keys * heads. The descriptor is that of
+/// the query's first tile. The step is added here, in 64 bits, since the compiler otherwise moves
+/// both words of a descriptor for every step.
+template <int Step, class Keys>
+__device__ void multiply(DotProducts<64>& p, const Keys& keys, std::uint64_t heads) {
+  asm volatile("{\n\t.reg .pred keep;\n\t.reg .b64 step;\n\t"
+               "setp.ne.b32 keep, %40, 0;\n\tadd.s64 step, %36, %37;\n\t"
                "wgmma.mma_async.sync.aligned.m64n64%38 "
                "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15,"
                " %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, "
-               "{%32, %33, %34, %35}, %36, keep, 1, 1%39;\n\t}"
+               "{%32, %33, %34, %35}, step, keep, 1, 1%39;\n\t}"
                : "+f"(p.values[0]), "+f"(p.values[1]), "+f"(p.values[2]), "+f"(p.values[3]),
                  "+f"(p.values[4]), "+f"(p.values[5]), "+f"(p.values[6]), "+f"(p.values[7]),
                  "+f"(p.values[8]), "+f"(p.values[9]), "+f"(p.values[10]), "+f"(p.values[11]),
@@ -92,35 +97,39 @@ __device__ void multiply(DotProducts<64>& p, const std::uint32_t (&keys)[4], std
                  "+f"(p.values[20]), "+f"(p.values[21]), "+f"(p.values[22]), "+f"(p.values[23]),
                  "+f"(p.values[24]), "+f"(p.values[25]), "+f"(p.values[26]), "+f"(p.values[27]),
                  "+f"(p.values[28]), "+f"(p.values[29]), "+f"(p.values[30]), "+f"(p.values[31])
-               : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep),
-                 "C"(Multiplication<Keys>::formats), "C"(Multiplication<Keys>::end));
+               : "r"(keys.values[Step][0]), "r"(keys.values[Step][1]), "r"(keys.values[Step][2]),
+                 "r"(keys.values[Step][3]), "l"(heads), "n"(step_offset<64, Step>),
+                 "C"(Multiplication<Keys>::formats), "C"(Multiplication<Keys>::end), "n"(Step));
 }
 
 /// The same for 32 heads.
-template <class Keys>
-__device__ void multiply(DotProducts<32>& p, const std::uint32_t (&keys)[4], std::uint64_t heads,
-                         int keep) {
-  asm volatile("{\n\t.reg .pred keep;\n\tsetp.ne.b32 keep, %21, 0;\n\t"
+template <int Step, class Keys>
+__device__ void multiply(DotProducts<32>& p, const Keys& keys, std::uint64_t heads) {
+  asm volatile("{\n\t.reg .pred keep;\n\t.reg .b64 step;\n\t"
+               "setp.ne.b32 keep, %24, 0;\n\tadd.s64 step, %20, %21;\n\t"
                "wgmma.mma_async.sync.aligned.m64n32%22 "
                "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}, "
-               "{%16, %17, %18, %19}, %20, keep, 1, 1%23;\n\t}"
+               "{%16, %17, %18, %19}, step, keep, 1, 1%23;\n\t}"
                : "+f"(p.values[0]), "+f"(p.values[1]), "+f"(p.values[2]), "+f"(p.values[3]),
                  "+f"(p.values[4]), "+f"(p.values[5]), "+f"(p.values[6]), "+f"(p.values[7]),
                  "+f"(p.values[8]), "+f"(p.values[9]), "+f"(p.values[10]), "+f"(p.values[11]),
                  "+f"(p.values[12]), "+f"(p.values[13]), "+f"(p.values[14]), "+f"(p.values[15])
-               : "r"(keys[0]), "r"(keys[1]), "r"(keys[2]), "r"(keys[3]), "l"(heads), "r"(keep),
-                 "C"(Multiplication<Keys>::formats), "C"(Multiplication<Keys>::end));
+               : "r"(keys.values[Step][0]), "r"(keys.values[Step][1]), "r"(keys.values[Step][2]),
+                 "r"(keys.values[Step][3]), "l"(heads), "n"(step_offset<32, Step>),
+                 "C"(Multiplication<Keys>::formats), "C"(Multiplication<Keys>::end), "n"(Step));
 }
 
+template <class Keys, int Heads, int... Step>
+__device__ void multiply_all(DotProducts<Heads>& p, const Keys& keys, std::uint64_t heads,
+                             std::integer_sequence<int, Step...>) {
+  (multiply<Step>(p, keys, heads), ...);
+}
 /// Starts the products of 64 keys with the heads of one query: a swizzled tile of fp8 values; of
 /// fp16 values two of 64 dimensions each, one behind the other.
 template <int Heads, class Keys>
 __device__ void start_products(DotProducts<Heads>& p, const Keys& keys, TileAddress heads) {
   begin_products();
-#pragma unroll
-  for (int step = 0; step < Keys::steps; ++step)
-    multiply<Keys>(p, keys.values[step],
-                   tile_descriptor(heads + step / 4 * (Heads * 128 >> 4), step % 4), step > 0);
+  multiply_all(p, keys, tile_descriptor(heads), std::make_integer_sequence<int, Keys::steps>());
   commit_products();
 }
 
