@@ -56,10 +56,10 @@ private:
 
   Storage& s_;
   int lane_;
-  int piece_, in_piece_; ///< the row of a tile whose score this lane stores
-  int scale_at_;         ///< where its scale would be if its piece's line began with it
-  LaneRows rows_;
-  int weights_;              ///< of this lane, see HeadWeights
+  int piece_, in_piece_;     ///< the row of a tile whose score this lane stores
+  int scale_at_;             ///< where its scale would be if its piece's line began with it
+  LaneRows rows_;            ///< whose sums this lane keeps
+  int weights_;              ///< where this lane's begin, see HeadWeights
   int turn_;                 ///< tiles until this warpgroup's next one
   int tiles_ = 0;            ///< of the item that this warpgroup has still to begin
   std::uint32_t wanted_ = 0; ///< the tile's queries that are still to be scored, query_ among them
