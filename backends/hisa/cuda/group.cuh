@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// Groups of CUDA threads for the code of hisa/gpu: a part of a CTA or the whole.
+/// Hints to the compiler about values of a warp; and groups of CUDA threads for the code of
+/// hisa/gpu, a part of a CTA or the whole (not the groups of queries of pieces.cuh).
 #pragma once
 
 #include <hisa/cuda/machine.cuh>
@@ -15,8 +16,8 @@ __device__ inline int held_in_register(int value) {
   return __shfl_sync(0xffffffffu, value, static_cast<int>(threadIdx.x) % 32);
 }
 
-/// What lies some bytes behind a reference: where all lanes have the same one, the compiler adds
-/// such an offset to the address of each for nothing.
+/// What lies `bytes` behind `from`. Where `from` has the same address in all lanes, adding `bytes`
+/// costs no instruction.
 template <class T>
 __device__ const T& behind(const T& from, int bytes) {
   return *reinterpret_cast<const T*>(reinterpret_cast<const std::uint8_t*>(&from) + bytes);

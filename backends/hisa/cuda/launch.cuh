@@ -176,7 +176,7 @@ void launch_score(const ScoreTask& task, std::int64_t ctas, cudaStream_t stream)
          sizeof(ScoreStorage<Heads, A>), stream, task, "hisa::score");
 }
 
-/// @param tiles  of a group, at most
+/// @param tiles  of a group, about; of listed rows, at most
 inline void launch_score(ScoreTask task, std::int64_t tiles, Arithmetic arithmetic,
                          const Device& device, cudaStream_t stream) {
   constexpr std::int64_t share = 8; // tiles of a listed item that are worth its queries

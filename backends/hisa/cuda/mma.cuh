@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// The tensor core of sm_90a as one warpgroup uses it here: 64 keys from registers times the heads
-/// of one query from shared memory, D = 128, of fp8 or of fp16 values. Only what is an instruction:
-/// tests/emulation has its likeness.
+/// of one query from shared memory, D = 128, of fp8 or of fp16 values. Only the instructions and
+/// what follows from their layouts: tests/emulation has the likeness.
 #pragma once
 
 #include <hisa/cuda/barrier.cuh>
@@ -32,23 +32,25 @@ __device__ void load_keys(KeyFragment& keys, const std::uint8_t* tile, int offse
                    "n"(Half * half_keys * 128));
 }
 
-/// Where a swizzled tile lies, as the lower word of its descriptor, and the same in all lanes as
-/// far as the compiler knows: it has registers of their own for such values.
-using TileAddress = std::uint32_t;
-__device__ inline TileAddress uniform_address(const void* tile) {
+/// Where a query's heads lie, a swizzled tile: the lower word of its descriptor, in units of 16
+/// bytes.
+using HeadsAddress = std::uint32_t;
+/// The same in all lanes as far as the compiler knows: it has registers of their own for that.
+__device__ inline HeadsAddress uniform_address(const void* tile) {
   constexpr std::uint32_t leading = 1;
   return __shfl_sync(0xffffffffu, shared_address(tile) >> 4 | leading << 16, 0);
 }
 
 /// Describes a swizzled tile of 128-byte rows to the tensor core: the operand B.
-__device__ inline std::uint64_t tile_descriptor(TileAddress tile) {
+__device__ inline std::uint64_t heads_descriptor(HeadsAddress tile) {
   constexpr std::uint32_t between_8_rows = 1024 >> 4, swizzle_128 = 1u << 30;
   std::uint64_t descriptor;
   asm("mov.b64 %0, {%1, %2};" : "=l"(descriptor) : "r"(tile), "n"(between_8_rows | swizzle_128));
   return descriptor;
 }
 
-/// From the descriptor of a query's first tile to that of a step.
+/// From the descriptor of a query's first tile to that of a step, in units of 16 bytes. Such sums
+/// stay within the address's 14 bits: shared memory has less than 2^18 bytes.
 template <int Heads, int Step>
 inline constexpr int step_offset = Step / 4 * (Heads * 128 >> 4) + Step % 4 * 2;
 
@@ -60,7 +62,8 @@ __device__ inline void begin_products() {
 __device__ inline void commit_products() {
   asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
-/// Waits until at most `Pending` of the committed sets are unfinished.
+/// Waits until at most `Pending` of the committed sets are unfinished. Nothing here names the
+/// registers of the products: that they are not touched before is the compiler's work.
 template <int Pending>
 __device__ void wait_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
@@ -127,9 +130,9 @@ __device__ void multiply_all(DotProducts<Heads>& p, const Keys& keys, std::uint6
 /// Starts the products of 64 keys with the heads of one query: a swizzled tile of fp8 values; of
 /// fp16 values two of 64 dimensions each, one behind the other.
 template <int Heads, class Keys>
-__device__ void start_products(DotProducts<Heads>& p, const Keys& keys, TileAddress heads) {
+__device__ void start_products(DotProducts<Heads>& p, const Keys& keys, HeadsAddress heads) {
   begin_products();
-  multiply_all(p, keys, tile_descriptor(heads), std::make_integer_sequence<int, Keys::steps>());
+  multiply_all(p, keys, heads_descriptor(heads), std::make_integer_sequence<int, Keys::steps>());
   commit_products();
 }
 

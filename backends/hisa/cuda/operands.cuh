@@ -31,9 +31,10 @@ public:
     load_keys<0>(halves_[0], tile, offset_);
     load_keys<1>(halves_[1], tile, offset_);
   }
-  /// Starts the products of one half. None are under way.
+  /// Starts the products of one half. None are under way that have their keys in registers that
+  /// change: precise arithmetic has one set.
   template <int Heads>
-  __device__ void start(DotProducts<Heads>& p, int half, TileAddress heads) {
+  __device__ void start(DotProducts<Heads>& p, int half, HeadsAddress heads) {
     start_products(p, halves_[half], heads);
   }
 };
@@ -48,7 +49,7 @@ class TileKeys<Arithmetic::precise> {
 public:
   __device__ void load(const std::uint8_t* tile) { tile_ = tile; }
   template <int Heads>
-  __device__ void start(DotProducts<Heads>& p, int half, TileAddress heads) {
+  __device__ void start(DotProducts<Heads>& p, int half, HeadsAddress heads) {
     KeyFragment keys;
     load_keys<0>(keys, tile_ + half * half_keys * 128, offset_);
     widen(keys);

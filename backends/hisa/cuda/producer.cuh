@@ -18,8 +18,8 @@ struct ScorePolicy {
   static constexpr int tiles = (A == Arithmetic::native ? 2 : 1) * consumers; ///< of the ring
   static constexpr int items = 2; ///< buffers of queries
   /// A barrier tells two rounds apart, not three: who waits for a round of a buffer must have seen
-  /// the round before. So each buffer has one warpgroup that empties it, and one warp that fills
-  /// it.
+  /// the round before. So each buffer of tiles has one warpgroup that empties it, and one warp that
+  /// fills it; items every warpgroup waits for, each of them.
   static_assert(tiles % consumers == 0);
   static constexpr int threads = 128 * (1 + consumers);
   /// A thread's: together four times the 128 that a CTA of 512 threads starts with.
@@ -134,7 +134,7 @@ private:
     } while (!at_.last);
   }
 
-  /// Which positions the item's queries want.
+  /// What each of the item's queries wants, and the rows that they span.
   __device__ void find_candidates() {
     std::int64_t const i = at_.group * group_queries + lane_;
     begin_ = limit_ = 0;

@@ -3,9 +3,11 @@
 /// The scoring kernel of sm_90a: one kernel for pooled rows and tokens, all rows or listed ones.
 ///
 /// A CTA works on *items*, a group of four neighbouring queries and some of its key tiles each.
-///   1. A producer warp brings an item's queries to shared memory; others have the copy engine
-///      bring, tile by tile, 128 keys with their scales and positions to a ring.
-///   2. Three consumer warpgroups take the tiles in turn and load a tile's keys into registers;
+///   1. A producer warp brings an item's queries to shared memory; others bring its tiles, 128 keys
+///      with their scales and positions, to a ring, keys and scales by the copy engine;
+///   2. three consumer warpgroups take the tiles in turn; a tile's keys go to registers, once or,
+///   if
+///      the arithmetic is precise, for each product;
 ///   3. for each query that wants the tile, the tensor core multiplies the keys with the query's
 ///      heads, one half of the keys while the products of the other are weighted, summed over heads
 ///      (sums.cuh) and stored.
@@ -37,8 +39,8 @@ public:
     piece_ = held_in_register(row >> log2);
     in_piece_ = held_in_register(row & ((1 << log2) - 1));
     scale_at_ = held_in_register((row >> log2) * scale_pitch(log2) + (row & ((1 << log2) - 1)));
-    rows_ = {held(lane_ & 1), held(lane_ & 2)};
-    weights_ = held_in_register(HeadWeights<Heads>::begin(lane_));
+    rows_ = {held_if_native(lane_ & 1), held_if_native(lane_ & 2)};
+    weights_at_ = held_in_register(HeadWeights<Heads>::begin(lane_));
     tile_.advance(turn_);
   }
 
@@ -52,24 +54,26 @@ public:
 private:
   /// Whether registers keep what belongs to a lane's row. Precise arithmetic has fewer to spare.
   static constexpr bool keeps_row = A == Arithmetic::native;
-  __device__ static int held(int value) { return keeps_row ? held_in_register(value) : value; }
+  __device__ static int held_if_native(int value) {
+    return keeps_row ? held_in_register(value) : value;
+  }
 
   Storage& s_;
   int lane_;
   int piece_, in_piece_;     ///< the row of a tile whose score this lane stores
-  int scale_at_;             ///< where its scale would be if its piece's line began with it
+  int scale_at_;             ///< floats from a tile's scales to its own, less scale_offsets
   LaneRows rows_;            ///< whose sums this lane keeps
-  int weights_;              ///< where this lane's begin, see HeadWeights
+  int weights_at_;           ///< bytes from a query's weights to this lane's
   int turn_;                 ///< tiles until this warpgroup's next one
   int tiles_ = 0;            ///< of the item that this warpgroup has still to begin
   std::uint32_t wanted_ = 0; ///< the tile's queries that are still to be scored, query_ among them
   int query_ = 0;            ///< that is scored
-  TileAddress heads_ = 0;    ///< its heads
+  HeadsAddress heads_ = 0;   ///< address of its heads
   const QueryItem<Heads>* queries_; ///< of the item
-  TileAddress first_heads_;         ///< of the first of these
+  HeadsAddress first_heads_;        ///< of the first of these
   TileKeys<A> keys_;                ///< of the tile
   float scale_ = 0;                 ///< of this lane's row of the tile, if keeps_row
-  int positions_ = 0;               ///< of that row's piece: row_positions(), if keeps_row
+  int positions_at_ = 0;            ///< row_positions(), if keeps_row
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
 
@@ -97,10 +101,10 @@ private:
     load_tile();
     keys_.start(lower, 0, heads_);
     for (;;) {
-      weights.load(queries_[query_].weights, weights_);
+      weights.load(queries_[query_].weights, weights_at_);
       wait_products<0>();
       keys_.start(upper, 1, heads_);
-      store(sums);
+      store(sums); // of the query before
       set_target(sums);
       sum_heads(lower, weights, sums.of[0]);
       wanted_ ^= 1u << query_;
@@ -116,14 +120,15 @@ private:
         load_tile();
       }
       keys_.start(lower, 0, heads_);
-      sum_heads(upper, weights, sums.of[1]);
+      sum_heads(upper, weights, sums.of[1]); // still of the query before the chosen one
     }
     wait_products<0>();
     sum_heads(upper, weights, sums.of[1]);
     store(sums);
   }
 
-  /// Waits for the item, and finds out which of its tiles are this warpgroup's.
+  /// Waits for the item, and finds out which of its tiles are this warpgroup's, and where its
+  /// queries are.
   __device__ void begin_item() {
     item_.wait_full(s_.item_ring);
     int const tiles = uniform(s_.headers[item_.buffer].tiles);
@@ -136,7 +141,8 @@ private:
     leave(s_.item_ring.empty[item_.buffer]);
     item_.advance();
   }
-  /// Goes to the warpgroup's next tile that somebody wants, of this item or a later one.
+  /// Goes to the warpgroup's next tile that somebody wants, of this item or a later one. The tile
+  /// before has been left; its last products may be under way.
   __device__ bool next_tile() {
     for (;;) {
       for (; tiles_ > 0; leave_tile()) {
@@ -148,7 +154,7 @@ private:
       }
       if (uniform(s_.headers[item_.buffer].last) != 0)
         return false;
-      wait_products<0>(); // of the item's queries
+      wait_products<0>(); // those under way read the item's queries
       leave_item();
       begin_item();
     }
@@ -167,7 +173,7 @@ private:
   __device__ float row_scale() const {
     return s_.scales[tile_.buffer][scale_at_ + s_.scale_offsets[tile_.buffer][piece_]];
   }
-  /// Where the positions of its piece begin, in bytes.
+  /// Bytes from the storage's positions to those of its piece.
   __device__ int row_positions() const {
     return (tile_.buffer * max_pieces + piece_) * static_cast<int>(sizeof(Positions));
   }
@@ -175,12 +181,13 @@ private:
   __device__ void load_tile() {
     keys_.load(s_.keys[tile_.buffer]);
     if (keeps_row)
-      scale_ = row_scale(), positions_ = held(row_positions());
+      scale_ = row_scale(), positions_at_ = held_if_native(row_positions());
   }
   /// Where the scores of query_ go.
   __device__ void set_target(Sums& sums) const {
     sums.scale = keeps_row ? scale_ : row_scale();
-    sums.position = behind(s_.positions[0][0].of[query_], keeps_row ? positions_ : row_positions());
+    sums.position =
+        behind(s_.positions[0][0].of[query_], keeps_row ? positions_at_ : row_positions());
     sums.position += in_piece_;
     sums.target = queries_[query_].target;
   }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// From dot products to scores: a lane weights and sums a quarter of the heads for two rows of each
-/// half of a tile, then four lanes exchange their sums. The one order in which heads are summed.
+/// half of a tile, then four lanes exchange their sums. The one order in which this backend sums
+/// heads.
 #pragma once
 
 #include <hisa/cuda/group.cuh>
@@ -18,7 +19,8 @@ template <int Heads>
 __device__ constexpr int weight_slot(int head) {
   return head % 8 / 2 * weights_pitch<Heads> + head / 8 * 2 + head % 2;
 }
-/// Dot products are scaled down, and the weights are scaled up.
+/// Dot products are scaled down, and the weights are scaled up: those of 2^103 and more become
+/// infinite.
 inline constexpr float relu_down = 0x1p-25f, relu_up = 0x1p+25f;
 
 /// A lane's head weights.
@@ -37,7 +39,7 @@ struct HeadWeights {
 };
 
 // Scaled down, every dot product of finite fp8 values is in [-1, 1], so that saturation is the
-// ReLU, exactly, NaN counting 0; the weights are scaled up.
+// ReLU, exactly, NaN counting 0.
 template <int Heads>
 __device__ void add_head(float w, const DotProducts<Heads>& dot, int at, float (&sums)[2]) {
   sums[0] = fmaf(w, __saturatef(dot.values[at] * relu_down), sums[0]);
@@ -58,9 +60,10 @@ __device__ void sum_heads(const DotProducts<Heads>& dot, const HeadWeights<Heads
   }
 }
 
-/// Which of its rows a lane of four ends with.
+/// Which of the four rows of its sums a lane ends with.
 struct LaneRows {
-  int second, upper; ///< whether of two rows, of the halves
+  int second; ///< not 0: row g + 8, else g
+  int upper;  ///< not 0: of the upper half, else of the lower
 };
 /// Of two sums, keeps the second if `second`, else the first, and adds the partner's part of it.
 __device__ inline float exchange_sums(float a, float b, bool second, int distance) {

@@ -64,7 +64,7 @@ public:
     for (int i = 0; i < 4; ++i)
       visit(scores_[r].v[i], 1u << (4 * r + i));
   }
-  /// A quarter of the lane's scores.
+  /// One score of a round: of all rounds, a quarter of the lane's.
   HISA_FUNCTION float sample(int round) const { return scores_[round].v[round % 4]; }
 
 private:
@@ -84,7 +84,7 @@ public:
   /// Step 1, first half: the range of the bins, from a sample. False: no use.
   ///
   /// The k-th probably lies in the range, which is narrow so that bins are, and not as wide as a
-  /// few scores far off would make it: each wave looks at a quarter of the sample, and of the
+  /// few scores far off would make it: each wave looks at its own part of the sample, and of the
   /// waves' extremes the inner ones are taken unless k is near an end.
   template <int Rounds>
   HISA_FUNCTION bool set_range(const HeldScores<G, Row, Rounds>& sample) {

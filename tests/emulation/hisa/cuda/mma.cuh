@@ -29,8 +29,8 @@ void load_keys(KeyFragment& keys, const std::uint8_t* tile, int) {
 }
 
 /// As the machine's, the address is in units of 16 bytes.
-using TileAddress = std::uint64_t;
-inline TileAddress uniform_address(const void* tile) {
+using HeadsAddress = std::uint64_t;
+inline HeadsAddress uniform_address(const void* tile) {
   return __shfl_sync(0xffffffffu, reinterpret_cast<std::uintptr_t>(emulation::lasting(tile)) / 16,
                      0);
 }
@@ -41,7 +41,7 @@ void wait_products() {
 }
 
 template <int Heads, class Keys>
-void start_products(DotProducts<Heads>& p, const Keys& keys, TileAddress heads) {
+void start_products(DotProducts<Heads>& p, const Keys& keys, HeadsAddress heads) {
   using emulation::Format;
   constexpr Format format = std::is_same_v<Keys, KeyFragment> ? Format::e4m3 : Format::fp16;
   emulation::start_products({format, keys.values, p.values}, Heads, heads);
