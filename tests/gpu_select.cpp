@@ -27,6 +27,9 @@ struct Row {
   bool plain(std::uint32_t at, std::uint32_t count) const {
     return at >= first && at + count <= end;
   }
+  const hisa::gpu::Words* address(std::uint32_t at) const {
+    return reinterpret_cast<const hisa::gpu::Words*>(&all->at(at - shift));
+  }
   hisa::gpu::Scores scores(std::uint32_t at) const {
     hisa::gpu::Scores four;
     for (std::uint32_t i = 0; i < 4; ++i)
@@ -94,7 +97,7 @@ std::vector<std::int64_t> run(const std::vector<float>& scores, int k, const Set
 template <int Capacity, int Bins>
 std::vector<std::int64_t> stream(const std::vector<float>& scores, int k, const Setup& setup = {},
                                  int* barriers = nullptr) {
-  return run<hisa::gpu::StreamStorage<Capacity, Bins>>(
+  return run<hisa::gpu::StreamStorage<Capacity, Bins, 2, 128>>(
       scores, k, setup,
       [&](const auto& g, const auto& cluster, auto& storage, const Row& row, const auto& emit) {
         hisa::gpu::select_stream(g, cluster, storage, row, k, emit);
@@ -263,6 +266,34 @@ void every_barrier_is_needed(const Select& select, int at_least, int first = 0) 
     INFO("without barrier " << skipped << " of " << barriers);
     CHECK_THROWS_AS(select(skipped, nullptr), hisa::gpu::lockstep_error);
   }
+}
+
+TEST_CASE("streamed selection is exact wherever the k-th lies, above the seed or from zero") {
+  for (std::size_t n : {600, 3000}) {
+    std::vector<std::vector<float>> rows = uneven(n);
+    for (float scale : {1e-8f, 1.0f, 1e8f})
+      for (float shift : {-100.0f, 0.0f, 100.0f}) {
+        rows.push_back(normal(n, 21));
+        for (float& score : rows.back())
+          score = scale * (score + shift);
+      }
+    for (const std::vector<float>& scores : rows)
+      for (int k : {1, 50, 200}) {
+        INFO("n = " << n << ", k = " << k);
+        auto const expected = hisa::reference::select(scores, k);
+        CHECK(stream<512, 256>(scores, k) == expected);
+        CHECK(stream<512, 256>(scores, k, {.ranks = 2, .offset = 1}) == expected);
+      }
+  }
+}
+
+TEST_CASE("groups of a cluster agree though the buffer of one was full before the end") {
+  std::vector<float> scores = normal(6000, 22);
+  for (std::size_t i = 0; i < scores.size(); ++i)
+    scores[i] += i < scores.size() / 3 ? 1.0f : 0.0f;
+  for (int ranks : {2, 3})
+    for (int k : {200, 250})
+      CHECK(stream<512, 256>(scores, k, {.ranks = ranks}) == hisa::reference::select(scores, k));
 }
 
 TEST_CASE("every barrier of the selections is needed") {

@@ -86,9 +86,11 @@ struct Thread {
   const char* waits_for = nullptr; ///< null: runnable
   const void* condition = nullptr;
   bool (*test)(const void* condition) = nullptr;
-  std::size_t copies = 0;   ///< started and not performed
-  std::size_t products = 0; ///< started
-  order::Actor engine;      ///< does its copies and products
+  std::size_t copies = 0;         ///< started and not performed
+  std::size_t started_copies = 0; ///< performed or not
+  std::deque<std::size_t> series; ///< copies started before the end of each series
+  std::size_t products = 0;       ///< started
+  order::Actor engine;            ///< does its copies and products
 
   int lane() const { return index % warp_lanes; }
 };

@@ -76,6 +76,16 @@ __device__ inline void wait_copies() {
   asm volatile("cp.async.wait_all;" ::: "memory");
 }
 
+/// Ends a series of the thread's copies.
+__device__ inline void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+/// Waits for all series of copies but the last `Open`.
+template <int Open>
+__device__ void wait_series() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Open) : "memory");
+}
+
 /// Has the copy engine fetch a map before its first use.
 __device__ inline void fetch_map(const CUtensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");

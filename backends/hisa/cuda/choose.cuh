@@ -64,6 +64,9 @@ struct ContestRow {
   __device__ bool plain(std::uint32_t at, std::uint32_t count) const {
     return at >= first && at + count <= end && hidden[0] < 0 && hidden[1] < 0;
   }
+  __device__ const gpu::Words* address(std::uint32_t at) const {
+    return reinterpret_cast<const gpu::Words*>(values + at);
+  }
   __device__ gpu::Scores scores(std::uint32_t at) const {
     return *reinterpret_cast<const gpu::Scores*>(values + at);
   }
@@ -180,11 +183,12 @@ struct ShortRows {
 };
 
 /// Choosing by the CTAs of a cluster from rows of any length, through buffers.
-template <int Capacity>
+/// @tparam Ctas  of a multiprocessor
+template <int Capacity, int Ctas>
 struct LongRows {
-  static constexpr int threads = 512, ctas = Capacity > 8192 ? 1 : 2;
+  static constexpr int threads = 512, ctas = Ctas;
   static constexpr int max_k = Capacity - 4 * threads;
-  using Storage = gpu::StreamStorage<Capacity, 2048>;
+  using Storage = gpu::StreamStorage<Capacity, 2048, Ctas == 1 ? 4 : 2, threads>;
 
   template <class G, class Emit>
   __device__ static void select(const G& g, const CtaCluster& cluster, Storage& storage,

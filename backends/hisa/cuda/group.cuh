@@ -4,6 +4,7 @@
 /// hisa/gpu, a part of a CTA or the whole (not the groups of queries of pieces.cuh).
 #pragma once
 
+#include <hisa/cuda/barrier.cuh>
 #include <hisa/cuda/machine.cuh>
 #include <hisa/gpu/group.hpp>
 
@@ -44,6 +45,12 @@ struct WarpOperations {
   __device__ void count(std::uint32_t* p, bool condition) const { count_in_shared(p, condition); }
   __device__ std::uint32_t ticket(std::uint32_t* p) const { return atomicAdd(p, 1u); }
   __device__ void merge(std::uint32_t* p, std::uint32_t bits) const { atomicOr(p, bits); }
+  __device__ void copy(gpu::Words* to, const gpu::Words* from) const { copy_16(to, from); }
+  __device__ void commit() const { commit_copies(); }
+  template <int Open>
+  __device__ void await() const {
+    wait_series<Open>();
+  }
   template <class T>
   __device__ T shuffle_up(T value, int distance) const {
     return __shfl_up_sync(0xffffffffu, value, distance);

@@ -200,8 +200,9 @@ struct SelectSizes {
   using KeepMany = KeepPolicy<256, 3968>;
   static constexpr int max_keep = KeepMany::max_kept;
   using Short = ShortRows<8192>;
-  using Long = LongRows<8192>;
-  using LongMany = LongRows<16384>;
+  using Long = LongRows<8064, 2>;       ///< what two CTAs of a multiprocessor have room for
+  using LongShared = LongRows<8192, 1>; ///< by CTAs that share a row
+  using LongMany = LongRows<16384, 1>;
   static constexpr int max_topk = LongMany::max_k;
 };
 
@@ -225,7 +226,7 @@ int row_ctas(const TopkTask& task, std::int64_t rows, const Device& device) {
   int ctas = 1;
   while (ctas < 8 && 2 * rows * ctas <= device.processors && task.columns >= 2 * ctas * shortest)
     ctas *= 2;
-  return ctas;
+  return ctas == 8 && 2 * rows * ctas > device.processors ? 4 : ctas;
 }
 
 template <class Policy, class Source>
@@ -273,12 +274,14 @@ inline void launch_topk(const TopkTask& task, std::int64_t rows, const Device& d
   using Sizes = SelectSizes;
   bool const aligned =
       reinterpret_cast<std::uintptr_t>(task.scores) % 16 == 0 && task.row_stride % 4 == 0;
+  int const ctas = row_ctas<Sizes::LongShared>(task, rows, device);
   if (task.columns + (aligned ? 0 : 3) <= Sizes::Short::longest) // see TopkRow::shift
     launch_topk<Sizes::Short>(task, rows, 1, stream);
   else if (task.topk <= Sizes::Long::max_k)
-    launch_topk<Sizes::Long>(task, rows, row_ctas<Sizes::Long>(task, rows, device), stream);
+    ctas == 1 ? launch_topk<Sizes::Long>(task, rows, 1, stream)
+              : launch_topk<Sizes::LongShared>(task, rows, ctas, stream);
   else if (task.topk <= Sizes::LongMany::max_k)
-    launch_topk<Sizes::LongMany>(task, rows, row_ctas<Sizes::LongMany>(task, rows, device), stream);
+    launch_topk<Sizes::LongMany>(task, rows, ctas, stream);
   else
     launch(topk_again_kernel<512>, row_of_ctas(rows), 512, sizeof(gpu::RadixStorage<2048>), stream,
            task, "hisa::topk");

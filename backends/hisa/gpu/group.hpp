@@ -21,10 +21,16 @@
 HISA_NAMESPACE_BEGIN
 namespace gpu {
 
-/// A group of lanes. Every operation but load, store, count, ticket and merge is collective: all
-/// lanes of the group (barrier) or of the wave (shuffles, sum, max) call it.
+/// Four words that are loaded and stored together.
+struct alignas(16) Words {
+  std::uint32_t v[4];
+};
+
+/// A group of lanes. The barrier is collective over the group's lanes, shuffles, sum and max over
+/// those of the wave; the others are not.
 template <class G>
-concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64_t wide) {
+concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64_t wide,
+                         Words* four) {
   { G::wave } -> std::convertible_to<int>; // lanes of a wave
   { g.lane() } -> std::same_as<int>;       // 0 .. size() - 1
   { g.size() } -> std::same_as<int>;       // a multiple of the wave
@@ -38,6 +44,11 @@ concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64
   g.count(word, true); // adds 1 to shared memory if the condition holds, atomic
   { g.ticket(word) } -> std::same_as<std::uint32_t>; // adds 1 to shared memory, says what was there
   g.merge(word, 1u);                                 // sets bits in shared memory, atomic
+  // Four words of global memory to shared memory, while the lane goes on. They are the lane's own
+  // until a barrier behind its wait for them.
+  g.copy(four, four);
+  g.commit();            // ends a series of copies
+  g.template await<1>(); // all series are there but the last one
 };
 
 /// Groups that share a row, one of the row's slices each. `at` is where an object of one's own

@@ -15,6 +15,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -55,11 +57,18 @@ private:
   enum class At { running, barrier, cluster, shuffle, done };
   enum class Access : unsigned char { read, write, add, merge };
 
+  struct Copy {
+    Words* to;
+    const void* from;
+    int series;
+  };
   struct Fiber {
     ucontext_t context;
     std::unique_ptr<std::byte[]> stack;
     At at = At::running;
     std::uint64_t offered = 0;
+    std::deque<Copy> copies; ///< under way
+    int series = 0;          ///< of copies, that were ended
   };
   struct Touch {
     int epoch = -1;    ///< cluster's barriers passed when the word was last touched
@@ -159,11 +168,26 @@ public:
     machine_->touch(p, sizeof(T), Access::merge);
     *p |= bits;
   }
+  /// What is copied arrives as late as it may.
+  void copy(Words* to, const Words* from) const {
+    own().copies.push_back({to, from, own().series});
+  }
+  void commit() const { ++own().series; }
+  template <int Open>
+  void await() const {
+    auto& copies = own().copies;
+    for (; !copies.empty() && copies.front().series < own().series - Open; copies.pop_front()) {
+      machine_->touch(copies.front().to, sizeof(Words), Access::write);
+      std::memcpy(copies.front().to, copies.front().from, sizeof(Words));
+    }
+  }
 
 private:
   friend class Cluster;
   Lockstep* machine_;
   int lane_, rank_;
+
+  Fiber& own() const { return (&machine_->first_of(rank_))[lane_]; }
 
   /// Offers a value to the wave and takes from what its lanes, of which `take` gets the first,
   /// have offered.

@@ -62,6 +62,26 @@ struct Threshold {
   std::int32_t before = 0; ///< winners in the groups of lower rank
 };
 
+/// Keys as their distance from a base in steps of 2^step, so that few digits tell them apart. What
+/// lies below the base or beyond the last of 2^bits steps has the distance 0 or the last.
+struct KeyWindow {
+  std::uint32_t base = 0;
+  int step = 0, bits = 32;
+
+  HISA_FUNCTION std::uint32_t last() const { return ~0u >> (32 - bits); }
+  HISA_FUNCTION std::uint32_t distance(std::uint32_t key) const {
+    std::uint32_t const d = (key - base) >> step;
+    return key < base ? 0 : (d < last() ? d : last());
+  }
+  /// Whether a distance is that of keys in the window.
+  HISA_FUNCTION bool holds(std::uint32_t distance) const {
+    return bits == 32 || (distance > 0 && distance < last());
+  }
+  HISA_FUNCTION std::uint32_t key(std::uint32_t distance) const {
+    return base + (distance << step);
+  }
+};
+
 /// A number of candidates of a cluster's groups: of all in the lower half, and of the groups of
 /// lower rank than one's own in the upper half.
 using Tally = std::uint64_t;
@@ -75,11 +95,6 @@ HISA_FUNCTION constexpr std::int32_t of_all(Tally t) {
 HISA_FUNCTION constexpr std::int32_t of_lower(Tally t) {
   return static_cast<std::int32_t>(t >> 32);
 }
-
-/// Four words that are loaded and stored together.
-struct alignas(16) Words {
-  std::uint32_t v[4];
-};
 
 /// The four words from word 4 * i of an array that is aligned to 16 bytes.
 HISA_FUNCTION inline Words* words(std::uint32_t* array, std::int32_t i) {
@@ -162,27 +177,16 @@ public:
   template <class Source, class C = Alone>
   HISA_FUNCTION Threshold find_threshold(const Source& source, std::int32_t k,
                                          const C& cluster = C()) {
-    Threshold t{0, k, 0};
-    bool const shared = cluster.ranks() > 1;
-    std::uint32_t known = 0; // mask of the leading digits that t.key holds
-    for (int shift = 32; shift > 0;) {
-      int const width = shift < digit_bits ? shift : digit_bits;
-      shift -= width;
-      if (known == 0)
-        count_digit<true>(source, 0, 0, shift, (1u << width) - 1);
-      else
-        count_digit<false>(source, t.key, known, shift, (1u << width) - 1);
-      choose_bin(cluster, t.ties);
-      t.key |= static_cast<std::uint32_t>(g_.load(&s_.bin)) << shift;
-      t.ties = g_.load(&s_.need);
-      t.before += shared ? g_.load(&s_.lower_above) : 0;
-      known = ~0u << shift;
-      if (g_.load(&s_.in_bin) == t.ties) // all of the bin are taken
-        return {t.key - 1, 0, t.before + (shared ? g_.load(&s_.lower_in_bin) : 0)};
-    }
-    std::int32_t const equal = shared ? g_.load(&s_.lower_in_bin) : 0; // they come first
-    std::int32_t const taken = equal < t.ties ? equal : t.ties;
-    return {t.key, t.ties - taken, t.before + taken};
+    return find_threshold_near(KeyWindow(), source, k, cluster);
+  }
+  /// The same, fast if the k-th key lies in a window; with steps, it is the least key of a step.
+  template <class Source, Cluster C>
+  HISA_FUNCTION Threshold find_threshold_near(const KeyWindow& likely, const Source& source,
+                                              std::int32_t k, const C& cluster) {
+    Threshold t;
+    if (!find_threshold_in(likely, source, k, cluster, t))
+      find_threshold_in(KeyWindow(), source, k, cluster, t);
+    return t;
   }
 
   /// Calls emit(rank, position, key) for each winner of the group, ranks ascending with positions,
@@ -259,6 +263,38 @@ private:
   int half_ = 0;    ///< of the scan's storage
   int counted_ = 0; ///< the next digit's histogram: it is all zero; the same in all groups
 
+  /// Finds the threshold among the keys of a window. False: it is not there, as all groups agree.
+  template <class Source, Cluster C>
+  HISA_FUNCTION bool find_threshold_in(const KeyWindow& window, const Source& source,
+                                       std::int32_t k, const C& cluster, Threshold& t) {
+    bool const shared = cluster.ranks() > 1;
+    std::uint32_t distance = 0;
+    std::uint32_t known = 0; // mask of the leading digits that `distance` holds
+    t = {0, k, 0};
+    for (int shift = window.bits; shift > 0;) {
+      int const width = shift < digit_bits ? shift : digit_bits;
+      shift -= width;
+      if (known == 0)
+        count_digit<true>(window, source, 0, 0, shift, (1u << width) - 1);
+      else
+        count_digit<false>(window, source, distance, known, shift, (1u << width) - 1);
+      choose_bin(cluster, t.ties);
+      distance |= static_cast<std::uint32_t>(g_.load(&s_.bin)) << shift;
+      t.ties = g_.load(&s_.need);
+      t.before += shared ? g_.load(&s_.lower_above) : 0;
+      known = ~0u << shift;
+      t.key = window.key(distance);
+      if (g_.load(&s_.in_bin) == t.ties) { // all of the bin are taken
+        t = {t.key - 1, 0, t.before + (shared ? g_.load(&s_.lower_in_bin) : 0)};
+        return window.holds(distance);
+      }
+    }
+    std::int32_t const equal = shared ? g_.load(&s_.lower_in_bin) : 0; // they come first
+    std::int32_t const taken = equal < t.ties ? equal : t.ties;
+    t.ties -= taken, t.before += taken;
+    return window.holds(distance);
+  }
+
   /// A batch of step 3 where some of the threshold's equals are kept.
   template <class Candidates, int Rounds, class Emit>
   HISA_FUNCTION void compact_ties(const Candidates (&taken)[Rounds], Threshold t,
@@ -285,8 +321,9 @@ private:
 
   /// Step 1.
   template <bool First, class Source>
-  HISA_FUNCTION void count_digit(const Source& source, std::uint32_t prefix, std::uint32_t known,
-                                 int shift, std::uint32_t mask) {
+  HISA_FUNCTION void count_digit(const KeyWindow& window, const Source& source,
+                                 std::uint32_t prefix, std::uint32_t known, int shift,
+                                 std::uint32_t mask) {
     constexpr int batch = Source::batch;
     for (int round = 0; round < source.rounds(); round += batch) {
       HISA_UNROLL
@@ -295,9 +332,11 @@ private:
           continue;
         auto const taken = source.take(round + r);
         HISA_UNROLL
-        for (int i = 0; i < 4; ++i) // 0 is the least key: counting it harms nobody
-          g_.count(&s_.histogram[counted_][taken.key[i] >> shift & mask],
-                   First || (taken.key[i] & known) == prefix);
+        for (int i = 0; i < 4; ++i) { // 0 is the least key: counting it harms nobody
+          std::uint32_t const distance = window.distance(taken.key[i]);
+          g_.count(&s_.histogram[counted_][distance >> shift & mask],
+                   First || (distance & known) == prefix);
+        }
       }
     }
     g_.barrier();

@@ -18,14 +18,16 @@ namespace gpu {
 /// The k best of a long row, which the groups of the cluster share: emit(rank, position) for each,
 /// ranks ascending with positions, each by a lane of the group in whose slice it is. StreamSelect
 /// says how large k may be.
-template <Group G, Cluster C, int Capacity, int Bins, ScoreRow Row, class Emit>
+template <Group G, Cluster C, int Capacity, int Bins, int Rounds, int Lanes, ScoreRow Row,
+          class Emit>
 HISA_FUNCTION void select_stream(const G& g, const C& cluster,
-                                 StreamStorage<Capacity, Bins>& storage, const Row& row,
-                                 std::int32_t k, const Emit& emit) {
-  StreamSelect<G, Capacity, Bins> stream(g, storage, k);
+                                 StreamStorage<Capacity, Bins, Rounds, Lanes>& storage,
+                                 const Row& row, std::int32_t k, const Emit& emit) {
+  StreamSelect stream(g, storage, k);
   std::uint32_t const first = row.first / 4 * 4, all = row.end - first;
   auto const ranks = static_cast<std::uint32_t>(cluster.ranks());
-  std::uint32_t const share = (all / ranks + 4) / 4 * 4; // above all / ranks
+  constexpr std::uint32_t line = 32; // of memory
+  std::uint32_t const share = (all + ranks * line - 1) / (ranks * line) * line;
   Row slice = row;
   std::uint32_t const begin = first + share * static_cast<std::uint32_t>(cluster.rank());
   slice.first = begin < row.first ? row.first : (begin < row.end ? begin : row.end);

@@ -2,8 +2,9 @@
 /// @file
 /// A long row is read once, through a buffer in shared memory:
 ///   seed     a sample of the row says above which score its k best probably lie;
-///   read     what does not reach the least score that can still win is dropped by one comparison,
-///            the rest goes to the buffer, in order of position;
+///   read     batches are copied to shared memory, one ahead; what does not reach the least score
+///            that can still win is dropped by one comparison, the rest goes to the buffer, in
+///            order of position;
 ///   shrink   a full buffer is compacted to its k best, never cut, and the least score rises;
 ///   join     the k best of all buffers of the groups that share the row are left in them.
 /// Only a seed may drop a candidate before k that precede it are known. So when fewer than k are
@@ -16,27 +17,28 @@
 HISA_NAMESPACE_BEGIN
 namespace gpu {
 
-/// Shared memory of a StreamSelect.
-template <int Capacity, int Bins>
+/// Shared memory of a StreamSelect by up to `Lanes` lanes, which read `Rounds` rounds at a time.
+template <int Capacity, int Bins, int Rounds, int Lanes>
 struct StreamStorage {
   static_assert(Capacity % 4 == 0);
+  Words batches[2][Rounds][Lanes];            ///< scores of two batches: one is there, one comes
   alignas(16) std::uint32_t scores[Capacity]; ///< bits: their keys are made when they are needed
   alignas(16) std::uint32_t positions[Capacity];
   RadixStorage<Bins> radix;
   std::int32_t counts[2]; ///< candidates in the buffer, for the other groups of a cluster
 };
 
-template <class G, int Capacity, int Bins>
-HISA_FUNCTION void prepare(const G& g, StreamStorage<Capacity, Bins>& storage) {
+template <class G, int Capacity, int Bins, int Rounds, int Lanes>
+HISA_FUNCTION void prepare(const G& g, StreamStorage<Capacity, Bins, Rounds, Lanes>& storage) {
   prepare(g, storage.radix);
 }
 
 /// The k best of candidates that arrive in ascending order of position. All lanes of the group make
 /// one each over the same storage and call the members together.
-template <Group G, int Capacity, int Bins>
+template <Group G, int Capacity, int Bins, int Rounds, int Lanes>
 class StreamSelect {
 public:
-  using Storage = StreamStorage<Capacity, Bins>;
+  using Storage = StreamStorage<Capacity, Bins, Rounds, Lanes>;
 
   /// 1 <= k <= Capacity - 4 * lanes.
   HISA_FUNCTION StreamSelect(const G& g, Storage& storage, std::int32_t k)
@@ -46,33 +48,27 @@ public:
   /// @param seed_from  sampled for a seed; null: no seed
   template <ScoreRow Row>
   HISA_FUNCTION void read(const Row& row, const Row* seed_from) {
-    auto const round = 4 * static_cast<std::uint32_t>(g_.size()), positions = batch * round;
     std::uint32_t at = row.first / 4 * 4;
-    Batch next; // asked for before it is needed
-    bool ahead = seed_from != nullptr && row.plain(at, positions);
-    if (ahead)
-      next = ask(row, at);
-    if (seed_from != nullptr)
-      seed(*seed_from);
-    ahead = ahead && least_ > 1;
-    while (at < row.end) {
-      if (ahead) {
-        Batch const now = next;
-        bool const more = row.plain(at + positions, positions);
-        if (more)
-          next = ask(row, at + positions);
-        if (push(now, at)) {
-          at += positions;
-          ahead = more;
-          continue;
-        }
-      }
-      push(keys_at(row, at + own()));
-      at += round;
-      ahead = least_ > 1 && row.plain(at, positions);
-      if (ahead)
-        next = ask(row, at);
+    std::int32_t const rank = seed_from == nullptr ? 0 : seed_rank(*seed_from);
+    if (rank > 0) {
+      fetch_sample(*seed_from);
+      fetch(row, at, 0); // arrives while the seed is found
+      g_.template await<1>();
+      seed(rank);
     }
+    while (at < row.end) {
+      std::uint32_t end = at + round();
+      if (drops()) {
+        at = read_batches(row, at);
+        end = at + Rounds * round();
+      }
+      g_.template await<0>();
+      for (; at < end && at < row.end; at += round())
+        push(keys_at(row, at + 4 * lane()));
+      if (drops())
+        fetch(row, at, 0);
+    }
+    g_.template await<0>();
   }
 
   /// Takes a round of candidates, behind all that were taken before.
@@ -99,6 +95,7 @@ public:
   HISA_FUNCTION void restart() {
     count_ = 0;
     least_ = 1;
+    seed_ = 0;
   }
 
   /// Leaves the k best of the cluster's candidates in the buffers of its groups. Where there are
@@ -129,13 +126,6 @@ public:
   }
 
 private:
-  static constexpr int batch = 2; ///< rounds that are asked for, and scanned, together
-
-  /// A lane's scores of some rounds.
-  struct Batch {
-    Scores scores[batch];
-  };
-
   /// The buffer as a source.
   struct Buffer {
     static constexpr int batch = 2;
@@ -159,23 +149,21 @@ private:
     }
   };
 
-  /// A few candidates of a row, evenly spread, as a source.
+  /// A few candidates of a row, evenly spread, as a source: they lie where the second batch will.
   struct Sample {
     static constexpr int fours = 2; ///< of a lane: 32 bytes, what a memory hands out at least
     static constexpr int batch = fours;
-    Four four[fours];
-
-    template <ScoreRow Row>
-    HISA_FUNCTION Sample(const G& g, const Row& row) {
-      auto const lanes = static_cast<std::uint32_t>(g.size());
-      std::uint32_t const step = (row.end - row.first) / lanes / (4 * fours) * (4 * fours);
-      std::uint32_t const at = row.first / 4 * 4 + step * static_cast<std::uint32_t>(g.lane());
-      HISA_UNROLL
-      for (std::uint32_t i = 0; i < fours; ++i)
-        four[i] = keys_at(row, at + 4 * i);
-    }
+    const G& g;
+    Storage& s;
     HISA_FUNCTION static constexpr int rounds() { return fours; }
-    HISA_FUNCTION Four take(int round) const { return round < fours ? four[round] : Four{}; }
+    HISA_FUNCTION Four take(int round) const {
+      Four four;
+      Words const scores = g.load(&s.batches[1][round][g.lane()]);
+      HISA_UNROLL
+      for (int i = 0; i < 4; ++i)
+        four.key[i] = candidate_key(__builtin_bit_cast(float, scores.v[i]));
+      return four;
+    }
   };
 
   G g_;
@@ -185,60 +173,113 @@ private:
   std::int32_t count_ = 0;  ///< candidates in the buffer
   std::int32_t first_ = 0;  ///< rank of the buffer's first winner
   std::uint32_t least_ = 1; ///< candidates with a smaller key are dropped
+  std::uint32_t seed_ = 0;  ///< the least key at first; 0: no seed
   int slot_ = 0;            ///< of the next exchange
 
-  HISA_FUNCTION std::uint32_t own() const { return 4 * static_cast<std::uint32_t>(g_.lane()); }
+  HISA_FUNCTION std::uint32_t lane() const { return static_cast<std::uint32_t>(g_.lane()); }
+  /// Positions of a round.
+  HISA_FUNCTION std::uint32_t round() const { return 4 * static_cast<std::uint32_t>(g_.size()); }
+  /// The lane's first position in round r of the batch that begins at `at`.
+  HISA_FUNCTION std::uint32_t own(std::uint32_t at, int r) const {
+    return at + static_cast<std::uint32_t>(r) * round() + 4 * lane();
+  }
+  /// Neither what counts -inf nor what is no candidate can win.
+  HISA_FUNCTION bool drops() const { return least_ > candidate_key(minus_infinity); }
 
+  /// Asks for the batch that begins at `at`.
   template <ScoreRow Row>
-  HISA_FUNCTION Batch ask(const Row& row, std::uint32_t at) const {
-    Batch b;
+  HISA_FUNCTION void fetch(const Row& row, std::uint32_t at, int slot) const {
+    if (row.plain(at, Rounds * round())) {
+      HISA_UNROLL
+      for (int r = 0; r < Rounds; ++r)
+        g_.copy(&s_.batches[slot][r][lane()], row.address(own(at, 0)) + r * g_.size());
+    } else if (at < row.end) {
+      HISA_UNROLL
+      for (int r = 0; r < Rounds; ++r)
+        fetch_four(row, own(at, r), s_.batches[slot][r][lane()]);
+    }
+    g_.commit();
+  }
+  template <ScoreRow Row>
+  HISA_FUNCTION void fetch_four(const Row& row, std::uint32_t at, Words& to) const {
+    if (row.plain(at, 4))
+      g_.copy(&to, row.address(at));
+    else
+      g_.store(&to, __builtin_bit_cast(Words, row.masked(at, Scores{})));
+  }
+  /// Asks for a sample.
+  template <ScoreRow Row>
+  HISA_FUNCTION void fetch_sample(const Row& row) const {
+    constexpr std::uint32_t fours = Sample::fours;
+    auto const lanes = static_cast<std::uint32_t>(g_.size());
+    std::uint32_t const step = (row.end - row.first) / lanes / (4 * fours) * (4 * fours);
+    std::uint32_t const at = row.first / 4 * 4 + step * lane();
     HISA_UNROLL
-    for (int r = 0; r < batch; ++r)
-      b.scores[r] = row.scores(at + 4 * static_cast<std::uint32_t>(r * g_.size()) + own());
-    return b;
+    for (std::uint32_t i = 0; i < fours; ++i)
+      fetch_four(row, at + 4 * i, s_.batches[1][i][lane()]);
+    g_.commit();
   }
 
-  /// A least score that lets a few more than k pass: of the sample, those that are expected among
-  /// the k best and more than four standard deviations beyond.
+  /// Takes batches from `at` on as long as they fit the buffer; the first was asked for in slot 0.
+  /// Returns where it ended.
   template <ScoreRow Row>
-  HISA_FUNCTION void seed(const Row& row) {
+  HISA_FUNCTION std::uint32_t read_batches(const Row& row, std::uint32_t at) {
+    for (int slot = 0; at < row.end; slot ^= 1) {
+      std::uint32_t const next = at + Rounds * round();
+      fetch(row, next, slot ^ 1);
+      g_.template await<1>();
+      if (!push(at, slot))
+        break;
+      at = next;
+    }
+    return at;
+  }
+
+  /// The rank in a sample of a score that lets a few more than k pass: those that are expected
+  /// among the k best and more than four standard deviations beyond. 0: no use.
+  template <ScoreRow Row>
+  HISA_FUNCTION std::int32_t seed_rank(const Row& row) const {
     std::uint32_t const n = row.end - row.first;
     auto const samples = static_cast<std::uint32_t>(4 * Sample::fours * g_.size());
     if (n < samples)
-      return;
+      return 0;
     auto const expected = static_cast<std::uint32_t>(static_cast<std::uint64_t>(k_) * samples / n);
     std::uint32_t const rank = expected + expected / 4 + 32;
-    if (rank > samples / 4 * 3)
-      return;
-    Threshold const t = radix_.find_threshold(Sample(g_, row), static_cast<std::int32_t>(rank));
-    least_ = t.ties == 0 ? t.key + 1 : t.key;
+    return rank > samples / 4 * 3 ? 0 : static_cast<std::int32_t>(rank);
+  }
+  /// Sets the least score to one of this rank in the sample.
+  HISA_FUNCTION void seed(std::int32_t rank) {
+    // Scores from 2^-16 to 2^16, of which steps of a 64th are enough.
+    constexpr KeyWindow likely{order_key(0x1p-16f), 17, 11};
+    Threshold const t = radix_.find_threshold_near(likely, Sample{g_, s_}, rank, Alone());
+    least_ = seed_ = t.ties == 0 ? t.key + 1 : t.key;
   }
 
-  /// Takes a batch, of which the first position is `at`, if its candidates fit the buffer. Needs a
-  /// least score.
-  HISA_FUNCTION bool push(const Batch& b, std::uint32_t at) {
+  /// Takes a batch, which begins at `at`, if its candidates fit the buffer.
+  HISA_FUNCTION bool push(std::uint32_t at, int slot) {
     auto const least = __builtin_bit_cast(float, score_bits(least_));
-    Counts<batch> passing;
+    Scores fours[Rounds];
+    Counts<Rounds> counts;
     HISA_UNROLL
-    for (int r = 0; r < batch; ++r) {
+    for (int r = 0; r < Rounds; ++r) {
+      fours[r] = __builtin_bit_cast(Scores, g_.load(&s_.batches[slot][r][lane()]));
       int n = 0;
       HISA_UNROLL
       for (int i = 0; i < 4; ++i)
-        n += b.scores[r].v[i] >= least;
-      passing.add(r, n);
+        n += fours[r].v[i] >= least;
+      counts.add(r, n);
     }
-    auto const sum = radix_.scan(passing);
+    auto const sum = radix_.scan(counts);
     if (count_ + sum.total.sum() > Capacity)
       return false;
     HISA_UNROLL
-    for (int r = 0; r < batch; ++r) {
-      std::uint32_t const first = at + 4 * static_cast<std::uint32_t>(r * g_.size()) + own();
+    for (int r = 0; r < Rounds; ++r) {
       std::int32_t to = count_ + sum.before.of(r);
       HISA_UNROLL
       for (int i = 0; i < 4; ++i)
-        if (b.scores[r].v[i] >= least)
-          put(to++, __builtin_bit_cast(std::uint32_t, b.scores[r].v[i]),
-              first + static_cast<std::uint32_t>(i));
+        if (fours[r].v[i] >= least)
+          put(to++, __builtin_bit_cast(std::uint32_t, fours[r].v[i]),
+              own(at, r) + static_cast<std::uint32_t>(i));
       count_ += sum.total.of(r);
     }
     return true;
@@ -255,7 +296,10 @@ private:
   template <Cluster C>
   HISA_FUNCTION void shrink(const C& cluster) {
     Buffer const source{g_, s_, count_};
-    Threshold const t = radix_.find_threshold(source, k_, cluster);
+    // The seed lets not many more than k pass: the k-th lies not far above. All groups have the
+    // same seed, but perhaps not the same least score.
+    KeyWindow const likely = seed_ > 0 ? KeyWindow{seed_, 0, 22} : KeyWindow();
+    Threshold const t = radix_.find_threshold_near(likely, source, k_, cluster);
     count_ = radix_.compact(source, t,
                             [&](std::int32_t rank, std::uint32_t position, std::uint32_t key) {
                               put(rank, score_bits(key), position);

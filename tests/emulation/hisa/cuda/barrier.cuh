@@ -86,7 +86,7 @@ inline void copy_later(void* to, const void* from, std::size_t bytes) {
     emulation::fail("copies from or to an address that is not aligned");
   emulation::order::Quiet const quiet;
   emulation::Thread& thread = emulation::self();
-  ++thread.copies;
+  ++thread.copies, ++thread.started_copies;
   emulation::later(emulation::Line::copies,
                    [&thread, to = emulation::lasting(to), from, bytes](auto& engine) {
                      engine.reads(from, bytes), engine.writes(emulation::in_kernels(to), bytes);
@@ -105,6 +105,22 @@ inline void wait_copies() {
   emulation::order::Quiet const quiet;
   emulation::Thread& thread = emulation::self();
   emulation::wait_until("its copies", [&] { return thread.copies == 0; });
+  emulation::order::acquired(&thread.copies);
+}
+
+inline void commit_copies() {
+  emulation::order::Quiet const quiet;
+  emulation::Thread& thread = emulation::self();
+  thread.series.push_back(thread.started_copies);
+}
+template <int Open>
+void wait_series() {
+  emulation::order::Quiet const quiet;
+  emulation::Thread& thread = emulation::self();
+  for (; thread.series.size() > Open; thread.series.pop_front())
+    emulation::wait_until("a series of its copies", [&] {
+      return thread.started_copies - thread.copies >= thread.series.front();
+    });
   emulation::order::acquired(&thread.copies);
 }
 
