@@ -135,6 +135,64 @@ __device__ ListedQuery listed_query(const KeepTask<Source>& task, const Visible&
   return q;
 }
 
+/// Where the pieces of a group of queries go: its rows of a PieceLists.
+struct GroupPieces {
+  std::int32_t* rows;
+  Positions* positions;
+  std::uint32_t* masks;
+  int piece_log2, of_tile; ///< of_tile: pieces of a tile
+
+  __device__ GroupPieces(const PieceLists& all, std::int64_t group)
+      : rows(all.rows + group * all.pitch), positions(all.positions + group * all.pitch),
+        masks(all.masks_of(group)), piece_log2(all.piece_log2), of_tile(1 << all.pieces_log2()) {}
+};
+
+/// Step 1 of list_pieces: the blocks that some query keeps, each once, become pieces of the next
+/// level. Returns how many pieces.
+/// @param ratio  rows of the next level that a block holds
+template <class Group, int Capacity>
+__device__ std::int32_t join_blocks(const Group& g, const GroupPieces& out,
+                                    const ListedQuery (&queries)[group_queries], int ratio,
+                                    gpu::UnionStorage<group_queries, Capacity>& lists) {
+  int const of_block = ratio >> out.piece_log2;
+  std::int32_t counts[group_queries];
+  for (int q = 0; q < group_queries; ++q)
+    counts[q] = queries[q].count;
+  gpu::ListUnion<Group, group_queries, Capacity> joined(g, lists);
+  std::int32_t const blocks = joined.build( // by rows of the buffer, so that equal rows are equal
+      counts,
+      [&](int q, std::int32_t e) { return queries[q].origin + queries[q].block(e) * ratio; },
+      [&](std::int32_t rank, const auto& entry) {
+        for (int j = 0; j < of_block; ++j) {
+          std::int32_t const at = rank * of_block + j, offset = j << out.piece_log2;
+          out.rows[at] = entry.value + offset;
+          Positions p;
+          for (int q = 0; q < group_queries; ++q)
+            p.of[q] = entry.index[q] < 0 ? Positions::absent
+                                         : entry.index[q] * ratio - queries[q].skip + offset;
+          out.positions[at] = p;
+        }
+      });
+  return blocks * of_block;
+}
+
+/// Step 3: a tile is wanted by the queries that want one of its pieces. Returns what the lane's
+/// tiles cost.
+template <class Group>
+__device__ std::uint32_t mask_tiles(const Group& g, const GroupPieces& out, std::int32_t tiles) {
+  std::uint32_t cost = 0;
+  for (std::int32_t tile = g.lane(); tile < tiles; tile += g.size()) {
+    std::uint32_t mask = 0;
+    for (int j = 0; j < out.of_tile; ++j)
+      for (int q = 0; q < group_queries; ++q)
+        mask |= std::uint32_t(out.positions[tile * out.of_tile + j].of[q] != Positions::absent)
+                << q;
+    out.masks[tile] = mask;
+    cost += tile_cost(mask);
+  }
+  return cost;
+}
+
 /// The pieces of the next level for a group of queries whose blocks are all kept.
 /// @param cost  0 in shared memory
 template <class Group, class Source, int Capacity>
@@ -142,60 +200,29 @@ __device__ void list_pieces(const Group& g, const KeepTask<Source>& task, std::i
                             const ListedQuery (&queries)[group_queries],
                             gpu::UnionStorage<group_queries, Capacity>& lists,
                             std::uint32_t& cost) {
-  const PieceLists& pieces = task.pieces;
-  int const ratio = task.ratio(), of_block = ratio >> pieces.piece_log2;
-  std::int32_t counts[group_queries];
-  for (int q = 0; q < group_queries; ++q)
-    counts[q] = queries[q].count;
+  GroupPieces const out(task.pieces, group);
 
-  // 1. Blocks become rows of the level's buffer, so that equal rows are equal keys.
-  std::int32_t* const rows = pieces.rows + group * pieces.pitch;
-  Positions* const positions = pieces.positions + group * pieces.pitch;
-  gpu::ListUnion<Group, group_queries, Capacity> joined(g, lists);
-  std::int32_t const blocks = joined.build(
-      counts,
-      [&](int q, std::int32_t e) { return queries[q].origin + queries[q].block(e) * ratio; },
-      [&](std::int32_t rank, const auto& entry) {
-        for (int j = 0; j < of_block; ++j) {
-          std::int32_t const at = rank * of_block + j, offset = j << pieces.piece_log2;
-          rows[at] = entry.value + offset;
-          Positions p;
-          for (int q = 0; q < group_queries; ++q)
-            p.of[q] = entry.index[q] < 0 ? Positions::absent
-                                         : entry.index[q] * ratio - queries[q].skip + offset;
-          positions[at] = p;
-        }
-      });
+  // 1. The queries' blocks are joined.
+  std::int32_t const used = join_blocks(g, out, queries, task.ratio(), lists);
 
   // 2. Absent pieces fill the last tile.
-  int const of_tile = 1 << pieces.pieces_log2();
-  std::int32_t const used = blocks * of_block, all = (used + of_tile - 1) / of_tile * of_tile;
+  std::int32_t const tiles = (used + out.of_tile - 1) / out.of_tile, all = tiles * out.of_tile;
   if (used + g.lane() < all) {
-    rows[used + g.lane()] = 0;
-    positions[used + g.lane()] = {Positions::absent, Positions::absent, Positions::absent,
-                                  Positions::absent};
+    out.rows[used + g.lane()] = 0;
+    out.positions[used + g.lane()] = {Positions::absent, Positions::absent, Positions::absent,
+                                      Positions::absent};
   }
   if (g.lane() == 0)
-    pieces.counts[group] = all;
+    task.pieces.counts[group] = all;
   g.barrier();
 
-  // 3. A tile is wanted by the queries that want one of its pieces.
-  std::uint32_t* const masks = pieces.masks_of(group);
-  std::uint32_t own = 0;
-  for (std::int32_t tile = g.lane(); tile < all / of_tile; tile += g.size()) {
-    std::uint32_t mask = 0;
-    for (int j = 0; j < of_tile; ++j)
-      for (int q = 0; q < group_queries; ++q)
-        mask |= std::uint32_t(positions[tile * of_tile + j].of[q] != Positions::absent) << q;
-    masks[tile] = mask;
-    own += tile_cost(mask);
-  }
-  std::uint32_t const of_warp = g.sum(own);
+  // 3. Tiles are marked, and their cost is added up.
+  std::uint32_t const of_warp = g.sum(mask_tiles(g, out, tiles));
   if (g.lane() % Group::wave == 0)
     atomicAdd(&cost, of_warp);
   g.barrier();
   if (g.lane() == 0)
-    pieces.costs[group] = cost;
+    task.pieces.costs[group] = cost;
 }
 
 /// @tparam Policy  a KeepPolicy

@@ -186,40 +186,51 @@ private:
       level.boundary = options_.boundary;
       level.identity = own_lists ? 0 : topk_; // lists of the caller are never widened
       PieceLists pieces;                      // all rows
-      for (int l = 0; l < LevelsT::count; ++l) {
-        const Pooled& source = pooled[static_cast<std::size_t>(l)];
-        set_level(level, l, &source, out);
-        if (!own_lists && keeps_all(level, l))
-          continue; // the level below starts from all rows
-        if constexpr (!own_lists)
-          score(stream, level, queries, {source.values, source.scales, source.blocks, 128}, pieces,
-                parts);
-        Level next = level;
-        set_level(next, l + 1, l + 1 < LevelsT::count ? pooled.data() + l + 1 : nullptr, out);
-        std::int32_t* const blocks = parts.blocks[l % 2];
-        next.parents = blocks, next.parent_counts = parts.counts[l % 2];
-        next.parent_pitch = layout_.kept, next.parent_size = levels_.block_size[l];
-        pieces = parts.pieces[l % 2];
-        pieces.piece_log2 = piece_log2(levels_, l);
-        auto const keep = [&](const auto& by) {
-          launch_keep(KeepTask{level, by, blocks, parts.counts[l % 2], layout_.kept, next, pieces},
-                      candidates(level, l), stream);
-        };
-        if constexpr (own_lists)
-          keep(lists);
-        else
-          keep(ScoreRows{parts.scores, layout_.scores});
-        level = next;
-      }
-      set_level(level, levels_.count, nullptr, out);
-      std::int64_t const stride = keys.row_stride == 0 ? 128 : keys.row_stride;
-      std::int64_t const tokens = levels_.candidates(levels_.count, level.max_keys);
-      if (level.scores_wanted || tokens > topk_) // else all that a query sees are taken
-        score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces,
-              parts);
-      launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base}, tokens,
-                    stream);
+      for (int l = 0; l < LevelsT::count; ++l)
+        run_level(stream, l, level, pieces, queries, pooled, lists, out, parts);
+      run_tokens(stream, level, pieces, queries, keys, out, parts);
     }
+  }
+
+  /// Has a level's blocks chosen: `level` becomes the level below, `pieces` its rows to score.
+  void run_level(cudaStream_t stream, int l, Level& level, PieceLists& pieces,
+                 const Queries<e4m3fn>& queries, const std::array<Pooled, LevelsT::count>& pooled,
+                 const BlockLists& lists, const Selection& out, const Parts& parts) const {
+    const Pooled* const rows = pooled.data() + l;
+    set_level(level, l, rows, out);
+    if (!own_lists && keeps_all(level, l))
+      return; // the level below starts from all rows
+    if constexpr (!own_lists)
+      score(stream, level, queries, {rows->values, rows->scales, rows->blocks, 128}, pieces, parts);
+    Level next = level;
+    set_level(next, l + 1, l + 1 < LevelsT::count ? rows + 1 : nullptr, out);
+    std::int32_t* const blocks = parts.blocks[l % 2];
+    next.parents = blocks, next.parent_counts = parts.counts[l % 2];
+    next.parent_pitch = layout_.kept, next.parent_size = levels_.block_size[l];
+    pieces = parts.pieces[l % 2];
+    pieces.piece_log2 = piece_log2(levels_, l);
+    auto const keep = [&](const auto& by) {
+      launch_keep(KeepTask{level, by, blocks, parts.counts[l % 2], layout_.kept, next, pieces},
+                  candidates(level, l), stream);
+    };
+    if constexpr (own_lists)
+      keep(lists);
+    else
+      keep(ScoreRows{parts.scores, layout_.scores});
+    level = next;
+  }
+
+  /// Has the tokens chosen.
+  void run_tokens(cudaStream_t stream, Level level, const PieceLists& pieces,
+                  const Queries<e4m3fn>& queries, const Keys& keys, const Selection& out,
+                  const Parts& parts) const {
+    set_level(level, levels_.count, nullptr, out);
+    std::int64_t const stride = keys.row_stride == 0 ? 128 : keys.row_stride;
+    std::int64_t const tokens = levels_.candidates(levels_.count, level.max_keys);
+    if (level.scores_wanted || tokens > topk_) // else all that a query sees are taken
+      score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces, parts);
+    launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base}, tokens,
+                  stream);
   }
 
   /// Whether all queries keep all blocks of a level that they can see.

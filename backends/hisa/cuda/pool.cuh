@@ -28,66 +28,92 @@ struct PoolTask {
   Sequences sequences;
 };
 
-/// Pools blocks in turn: CTA (x, s) takes every gridDim.x-th new block of sequence s, a warp a row.
-/// A lane folds four dimensions in ascending token order.
+/// The rows that a sequence needs pooled.
+template <RowRule Rule>
+struct NewRows {
+  std::int64_t first, end; ///< of the sequence's rows
+  std::int64_t keys;       ///< of a row
+  std::int64_t begin;      ///< the sequence's first key
+  std::int64_t out;        ///< where its row 0 is in the buffer
+
+  __device__ NewRows(const PoolTask& task, std::int64_t s) {
+    const Sequences& q = task.sequences;
+    std::int64_t const size = task.pooled.block_size;
+    begin = q.begin == nullptr ? 0 : detail::clamp(q.begin[s], 0, task.keys.count);
+    std::int64_t const length = detail::clamp(q.new_length[s], 0, task.keys.count - begin);
+    std::int64_t const old =
+        q.old_length == nullptr || q.old_length[s] < 0 ? 0 : q.old_length[s] / size;
+    first = old * Rule::rows, end = length / size * Rule::rows;
+    keys = size / Rule::rows;
+    out = (task.pooled.begin == nullptr ? 0 : task.pooled.begin[s]) * Rule::rows;
+  }
+};
+
+/// A lane's four dimensions of a pooled row.
+struct Folded {
+  float of[4];
+  bool finite; ///< these and all that they were folded from
+};
+
+/// Folds keys [first, first + count) in ascending order.
+template <RowRule Rule>
+__device__ Folded fold_keys(const ContiguousKeys<e4m3fn>& keys, std::int64_t first,
+                            std::int64_t count, int lane) {
+  Folded row = {{Rule::identity, Rule::identity, Rule::identity, Rule::identity}, true};
+  std::int64_t const stride = keys.row_stride == 0 ? 128 : keys.row_stride;
+#pragma unroll 8
+  for (std::int64_t i = 0; i < count; ++i) {
+    auto const four = *reinterpret_cast<const std::uint32_t*>(
+        reinterpret_cast<const std::uint8_t*>(keys.values) + (first + i) * stride + 4 * lane);
+    float const scale = keys.scales[first + i];
+#pragma unroll
+    for (int d = 0; d < 4; ++d) {
+      float const value =
+          __fmul_rn(Element<e4m3fn>::to_float({static_cast<std::uint8_t>(four >> 8 * d)}), scale);
+      row.finite = row.finite && detail::is_finite(value);
+      row.of[d] = Rule::fold(row.of[d], value);
+    }
+  }
+#pragma unroll
+  for (int d = 0; d < 4; ++d) {
+    row.of[d] = Rule::finish(row.of[d], static_cast<int>(count));
+    row.finite = row.finite && detail::is_finite(row.of[d]);
+  }
+  return row;
+}
+
+/// Writes row `at` of the buffer: its scale, and its dimensions as codes, NaN if one is not finite.
+__device__ inline void write_row(const PooledKeys<e4m3fn>& pooled, std::int64_t at,
+                                 const Folded& row, int lane) {
+  bool const finite = __all_sync(0xffffffffu, row.finite);
+  float amax =
+      fmaxf(fmaxf(fabsf(row.of[0]), fabsf(row.of[1])), fmaxf(fabsf(row.of[2]), fabsf(row.of[3])));
+  for (int step = 16; step > 0; step /= 2)
+    amax = fmaxf(amax, __shfl_xor_sync(0xffffffffu, amax, step));
+  float const scale = finite ? pooled_scale<e4m3fn>(amax) : 1.0f;
+  std::uint32_t codes = 0;
+#pragma unroll
+  for (int d = 0; d < 4; ++d) {
+    e4m3fn const code =
+        finite ? e4m3fn_from_float(__fdiv_rn(row.of[d], scale)) : Element<e4m3fn>::nan();
+    codes |= std::uint32_t(code.bits) << 8 * d;
+  }
+  reinterpret_cast<std::uint32_t*>(pooled.values + at * 128)[lane] = codes;
+  if (lane == 0)
+    pooled.scales[at] = scale;
+}
+
+/// Pools blocks in turn: CTA (x, s) takes every gridDim.x-th new row of sequence s for each of its
+/// warps. A lane has four dimensions.
 template <RowRule Rule, int Warps>
 __global__ void __launch_bounds__(32 * Warps) pool_kernel(const __grid_constant__ PoolTask task) {
   begin_kernel();
-  std::int64_t const s = blockIdx.y, size = task.pooled.block_size;
   int const lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const Sequences& q = task.sequences;
-  std::int64_t const begin = q.begin == nullptr ? 0 : detail::clamp(q.begin[s], 0, task.keys.count);
-  std::int64_t const length = detail::clamp(q.new_length[s], 0, task.keys.count - begin);
-  std::int64_t const done =
-      (q.old_length == nullptr || q.old_length[s] < 0 ? 0 : q.old_length[s]) / size * Rule::rows;
-  std::int64_t const stride = task.keys.row_stride == 0 ? 128 : task.keys.row_stride;
-  std::int64_t const part = size / Rule::rows, rows = length / size * Rule::rows;
-  std::int64_t const out = task.pooled.begin == nullptr ? 0 : task.pooled.begin[s];
-  for (std::int64_t row = done + blockIdx.x * Warps + warp; row < rows; row += gridDim.x * Warps) {
-    // 1. Fold the row's tokens.
-    float folded[4] = {Rule::identity, Rule::identity, Rule::identity, Rule::identity};
-    bool finite = true;
-    std::int64_t const first = begin + row * part;
-#pragma unroll 8
-    for (std::int64_t i = 0; i < part; ++i) {
-      auto const four = *reinterpret_cast<const std::uint32_t*>(
-          reinterpret_cast<const std::uint8_t*>(task.keys.values) + (first + i) * stride +
-          4 * lane);
-      float const scale = task.keys.scales[first + i];
-#pragma unroll
-      for (int d = 0; d < 4; ++d) {
-        float const value =
-            __fmul_rn(Element<e4m3fn>::to_float({static_cast<std::uint8_t>(four >> 8 * d)}), scale);
-        finite = finite && detail::is_finite(value);
-        folded[d] = Rule::fold(folded[d], value);
-      }
-    }
-
-    // 2. The row's scale.
-    float amax = 0;
-#pragma unroll
-    for (int d = 0; d < 4; ++d) {
-      folded[d] = Rule::finish(folded[d], static_cast<int>(part));
-      finite = finite && detail::is_finite(folded[d]);
-      amax = fmaxf(amax, fabsf(folded[d]));
-    }
-    finite = __all_sync(0xffffffffu, finite);
-    for (int step = 16; step > 0; step /= 2)
-      amax = fmaxf(amax, __shfl_xor_sync(0xffffffffu, amax, step));
-    float const scale = finite ? pooled_scale<e4m3fn>(amax) : 1.0f;
-
-    // 3. Its codes.
-    std::uint32_t codes = 0;
-#pragma unroll
-    for (int d = 0; d < 4; ++d) {
-      e4m3fn const code =
-          finite ? e4m3fn_from_float(__fdiv_rn(folded[d], scale)) : Element<e4m3fn>::nan();
-      codes |= std::uint32_t(code.bits) << 8 * d;
-    }
-    std::int64_t const at = out * Rule::rows + row;
-    reinterpret_cast<std::uint32_t*>(task.pooled.values + at * 128)[lane] = codes;
-    if (lane == 0)
-      task.pooled.scales[at] = scale;
+  NewRows<Rule> const rows(task, blockIdx.y);
+  for (std::int64_t row = rows.first + blockIdx.x * Warps + warp; row < rows.end;
+       row += gridDim.x * Warps) {
+    Folded const folded = fold_keys<Rule>(task.keys, rows.begin + row * rows.keys, rows.keys, lane);
+    write_row(task.pooled, rows.out + row, folded, lane);
   }
 }
 

@@ -73,9 +73,9 @@ struct KeyWindow {
     std::uint32_t const d = (key - base) >> step;
     return key < base ? 0 : (d < last() ? d : last());
   }
-  /// Whether a distance is that of keys in the window.
-  HISA_FUNCTION bool holds(std::uint32_t distance) const {
-    return bits == 32 || (distance > 0 && distance < last());
+  /// Whether keys are in the window of whose distance the leading digits, by a mask, are known.
+  HISA_FUNCTION bool holds(std::uint32_t distance, std::uint32_t known) const {
+    return bits == 32 || (distance > 0 && distance < (last() & known));
   }
   HISA_FUNCTION std::uint32_t key(std::uint32_t distance) const {
     return base + (distance << step);
@@ -284,15 +284,17 @@ private:
       t.before += shared ? g_.load(&s_.lower_above) : 0;
       known = ~0u << shift;
       t.key = window.key(distance);
+      if (!window.holds(distance, known))
+        return false;
       if (g_.load(&s_.in_bin) == t.ties) { // all of the bin are taken
         t = {t.key - 1, 0, t.before + (shared ? g_.load(&s_.lower_in_bin) : 0)};
-        return window.holds(distance);
+        return true;
       }
     }
     std::int32_t const equal = shared ? g_.load(&s_.lower_in_bin) : 0; // they come first
     std::int32_t const taken = equal < t.ties ? equal : t.ties;
     t.ties -= taken, t.before += taken;
-    return window.holds(distance);
+    return true;
   }
 
   /// A batch of step 3 where some of the threshold's equals are kept.
