@@ -288,9 +288,9 @@ TEST_CASE("streamed selection is exact wherever the k-th lies, above the seed or
 }
 
 TEST_CASE("groups of a cluster agree though the buffer of one was full before the end") {
-  std::vector<float> scores = normal(6000, 22);
+  std::vector<float> scores = normal(12000, 22);
   for (std::size_t i = 0; i < scores.size(); ++i)
-    scores[i] += i < scores.size() / 3 ? 1.0f : 0.0f;
+    scores[i] += i < scores.size() / 3 || i % 8 == 0 ? 3.0f : 0.0f;
   for (int ranks : {2, 3})
     for (int k : {200, 250})
       CHECK(stream<512, 256>(scores, k, {.ranks = ranks}) == hisa::reference::select(scores, k));

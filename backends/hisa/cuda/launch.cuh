@@ -206,6 +206,9 @@ struct SelectSizes {
   static constexpr int max_topk = LongMany::max_k;
 };
 
+static_assert(SelectSizes::Long::ctas * (sizeof(TokenStorage<SelectSizes::Long>) + 1024) <=
+              228 * 1024); // a multiprocessor's, of which it takes 1 KB a CTA
+
 template <class Policy>
 void launch_tokens(const TokenTask& task, cudaStream_t stream) {
   launch(token_kernel<Policy>, row_of_ctas(task.level.count), Policy::threads,
@@ -219,7 +222,8 @@ void launch_topk(const TopkTask& task, std::int64_t rows, int cluster, cudaStrea
 }
 
 /// CTAs that share a row: where rows are few and long, as many as have a multiprocessor each. Two
-/// CTAs of a multiprocessor are in each other's way.
+/// CTAs of a multiprocessor are in each other's way. Of clusters of 8, so many as would take more
+/// than half of the card do not fit it at once.
 template <class Policy>
 int row_ctas(const TopkTask& task, std::int64_t rows, const Device& device) {
   constexpr std::int64_t shortest = 16 * Policy::threads * 2; // of a CTA's part

@@ -103,8 +103,8 @@ __device__ inline void write_row(const PooledKeys<e4m3fn>& pooled, std::int64_t 
     pooled.scales[at] = scale;
 }
 
-/// Pools blocks in turn: CTA (x, s) takes every gridDim.x-th new row of sequence s for each of its
-/// warps. A lane has four dimensions.
+/// CTA (x, s) takes every gridDim.x-th run of `Warps` new rows of sequence s, a warp a row, a lane
+/// four dimensions.
 template <RowRule Rule, int Warps>
 __global__ void __launch_bounds__(32 * Warps) pool_kernel(const __grid_constant__ PoolTask task) {
   begin_kernel();

@@ -129,7 +129,8 @@ public:
                                          const C& cluster = C()) {
     return find_threshold_near(KeyWindow(), source, k, cluster);
   }
-  /// The same, fast if the k-th key lies in a window; with steps, it is the least key of a step.
+  /// The same, fast if the k-th key lies in a window. With steps, the least winner's key is that of
+  /// its step: no threshold for compact.
   template <class Source, Cluster C>
   HISA_FUNCTION Threshold find_threshold_near(const KeyWindow& likely, const Source& source,
                                               std::int32_t k, const C& cluster) {

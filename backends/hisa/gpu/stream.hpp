@@ -20,7 +20,7 @@ namespace gpu {
 /// Shared memory of a StreamSelect by up to `Lanes` lanes, which read `Rounds` rounds at a time.
 template <int Capacity, int Bins, int Rounds, int Lanes>
 struct StreamStorage {
-  static_assert(Capacity % 4 == 0);
+  static_assert(Capacity % 4 == 0 && Rounds >= 2); // two for a sample
   Words batches[2][Rounds][Lanes];            ///< scores of two batches: one is there, one comes
   alignas(16) std::uint32_t scores[Capacity]; ///< bits: their keys are made when they are needed
   alignas(16) std::uint32_t positions[Capacity];
