@@ -13,12 +13,12 @@
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
-/// Byte offset, in the half tile of the lane's warpgroup, of what the lane points load_keys to.
+/// Byte offset, in the tile of the lane's warpgroup, of what the lane points load_keys to.
 __device__ inline int key_offset() {
   int const lane = static_cast<int>(threadIdx.x) % 32;
-  return swizzled(static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane % 16, lane / 16);
+  return swizzled(static_cast<int>(threadIdx.x) / 32 % 4 * warp_keys + lane % 16, lane / 16);
 }
-/// Loads the warp's 16 of 64 rows of a half of a swizzled tile.
+/// Loads the warp's 16 rows of a half of a swizzled tile.
 /// @param offset  key_offset()
 template <int Half>
 __device__ void load_keys(KeyFragment& keys, const std::uint8_t* tile, int offset) {
@@ -29,7 +29,7 @@ __device__ void load_keys(KeyFragment& keys, const std::uint8_t* tile, int offse
                  : "=r"(keys.values[step][0]), "=r"(keys.values[step][1]),
                    "=r"(keys.values[step][2]), "=r"(keys.values[step][3])
                  : "r"(first ^ step << 5), // tiles start at a multiple of 1024 bytes
-                   "n"(Half * half_keys * 128));
+                   "n"(Half * half_warp_keys * 128));
 }
 
 /// Where a query's heads lie, a swizzled tile: the lower word of its descriptor, in units of 16

@@ -51,7 +51,7 @@ public:
   template <int Heads>
   __device__ void start(DotProducts<Heads>& p, int half, HeadsAddress heads) {
     KeyFragment keys;
-    load_keys<0>(keys, tile_ + half * half_keys * 128, offset_);
+    load_keys<0>(keys, tile_ + half * half_warp_keys * 128, offset_);
     widen(keys);
     start_products(p, half_, heads);
   }

@@ -79,7 +79,7 @@ __device__ inline float sum_lanes(const float (&sums)[2][2], const LaneRows& row
 /// The row of a tile whose sum a thread of the warpgroup ends with.
 __device__ inline int summed_row(int thread) {
   int const lane = thread % 32;
-  return thread / 32 % 4 * 16 + lane / 4 + 8 * (lane & 1) + half_keys * (lane >> 1 & 1);
+  return thread / 32 % 4 * warp_keys + lane / 4 + 8 * (lane & 1) + half_warp_keys * (lane >> 1 & 1);
 }
 
 } // namespace cuda

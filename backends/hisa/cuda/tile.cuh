@@ -11,8 +11,10 @@
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
-/// Keys of a tile, which a warpgroup multiplies in two halves.
-inline constexpr int tile_keys_log2 = 7, tile_keys = 1 << tile_keys_log2, half_keys = tile_keys / 2;
+/// Keys of a tile, of which each warp of a warpgroup has a quarter, neighbouring ones. They are
+/// multiplied in two halves, each with one half of every warp's keys.
+inline constexpr int tile_keys_log2 = 7, tile_keys = 1 << tile_keys_log2;
+inline constexpr int warp_keys = tile_keys / 4, half_warp_keys = warp_keys / 2;
 
 /// Byte offset of 16-byte chunk `chunk` of row `row` in a tile of 128-byte rows, chunks rotated so
 /// that a column of chunks spreads over all banks: the tensor core's 128-byte swizzle.
@@ -20,7 +22,8 @@ HISA_FUNCTION constexpr int swizzled(int row, int chunk) {
   return row * 128 + ((chunk ^ (row & 7)) << 4);
 }
 
-/// Half a tile, 64 keys of 128 fp8 values, spread over the registers of a warpgroup: the operand A.
+/// Half a tile, 64 keys of 128 fp8 values, spread over the registers of a warpgroup, 16 keys a
+/// warp: the operand A.
 struct KeyFragment {
   static constexpr int steps = 4;
   std::uint32_t values[steps][4]; ///< [step of 32 dimensions][register]
@@ -32,8 +35,8 @@ struct WideFragment {
   std::uint32_t values[steps][4]; ///< [step of 16 dimensions][register]
 };
 
-/// Dot products of half a tile: lane 4g + t of warp w holds those of keys 16w + g (values 4i, 4i +
-/// 1) and 16w + g + 8 (values 4i + 2, 4i + 3) with heads 8i + 2t and 8i + 2t + 1.
+/// Dot products of half a tile: lane 4g + t holds those of its warp's keys g (values 4i, 4i + 1)
+/// and g + 8 (values 4i + 2, 4i + 3) with heads 8i + 2t and 8i + 2t + 1.
 template <int Heads>
 struct DotProducts {
   float values[Heads / 2];

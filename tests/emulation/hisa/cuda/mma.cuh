@@ -19,9 +19,9 @@ inline int key_offset() {
 /// What ldmatrix gives a lane: register r has four bytes of row g + 8 (r % 2), chunk r / 2.
 template <int Half>
 void load_keys(KeyFragment& keys, const std::uint8_t* tile, int) {
-  const std::uint8_t* const rows = tile + Half * half_keys * 128;
+  const std::uint8_t* const rows = tile + Half * half_warp_keys * 128;
   int const lane = static_cast<int>(threadIdx.x) % 32;
-  int const row = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane / 4;
+  int const row = static_cast<int>(threadIdx.x) / 32 % 4 * warp_keys + lane / 4;
   for (int step = 0; step < 4; ++step)
     for (int r = 0; r < 4; ++r)
       std::memcpy(&keys.values[step][r],
