@@ -19,8 +19,9 @@ struct KeepTask {
   std::int32_t* blocks = nullptr; ///< [count, pitch] kept, ascending
   std::int32_t* counts = nullptr; ///< [count]
   std::int64_t pitch = 0;
-  Level next;        ///< the level below; its parents are the blocks kept here
-  PieceLists pieces; ///< of the level below
+  Level next;           ///< the level below; its parents are the blocks kept here
+  PieceLists pieces;    ///< of the level below
+  bool follows = false; ///< the scoring kernel of the same call: see begin_kernel
 
   /// Rows of the level below that a block of this one holds.
   __device__ int ratio() const {
@@ -65,8 +66,9 @@ struct KeepPolicy {
   }
 };
 
-/// How a chooser finds the blocks of query i by a source: `keep(g, task, v, i, storage)` writes
-/// them and returns how many there are.
+/// How a chooser finds the blocks of query i by a source: after `prepare(g, task, v, i, storage)`,
+/// which reads nothing of the kernel before, `keep(g, task, v, i, storage)` writes them and returns
+/// how many there are.
 /// @tparam Policy  a KeepPolicy
 template <class Policy, class Source>
 struct BlocksBy;
@@ -77,6 +79,12 @@ struct BlocksBy<Policy, ScoreRows> {
     typename Policy::Storage select;
     ChoiceRow row;
   };
+  __device__ static void prepare(const typename Policy::Chooser& g, const KeepTask<ScoreRows>& task,
+                                 const Visible& v, std::int64_t i, Storage& storage) {
+    gpu::prepare(g, storage.select);
+    if (g.lane() == 0)
+      storage.row = ChoiceRow(task.level, v, task.source, i);
+  }
   __device__ static std::int32_t keep(const typename Policy::Chooser& g,
                                       const KeepTask<ScoreRows>& task, const Visible& v,
                                       std::int64_t i, Storage& storage);
@@ -95,11 +103,8 @@ struct KeepStorage {
 template <class Policy>
 __device__ std::int32_t BlocksBy<Policy, ScoreRows>::keep(const typename Policy::Chooser& g,
                                                           const KeepTask<ScoreRows>& task,
-                                                          const Visible& v, std::int64_t i,
+                                                          const Visible&, std::int64_t i,
                                                           Storage& storage) {
-  prepare(g, storage.select);
-  if (g.lane() == 0)
-    storage.row = ChoiceRow(task.level, v, task.source, i);
   g.barrier();
   const ChoiceRow& r = storage.row; // stays there, for want of registers
   std::int32_t* const out = task.blocks + i * task.pitch;
@@ -229,17 +234,23 @@ __device__ void list_pieces(const Group& g, const KeepTask<Source>& task, std::i
 template <class Policy, class Source>
 __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
     keep_kernel(const __grid_constant__ KeepTask<Source> task) {
-  begin_kernel();
+  using Blocks = BlocksBy<Policy, Source>;
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& storage = *reinterpret_cast<KeepStorage<Policy, Source>*>(memory);
   typename Policy::Chooser const g{};
   std::int64_t const group = blockIdx.x, i = group * group_queries + g.number();
   if (threadIdx.x == 0)
     storage.cost = 0;
+  if (!task.follows)
+    begin_kernel();
+  Visible v;
   if (i < task.level.count) {
-    Visible const v = task.level.visible(i);
-    std::int32_t const kept =
-        BlocksBy<Policy, Source>::keep(g, task, v, i, storage.blocks[g.number()]);
+    v = task.level.visible(i);
+    Blocks::prepare(g, task, v, i, storage.blocks[g.number()]);
+  }
+  begin_kernel();
+  if (i < task.level.count) {
+    std::int32_t const kept = Blocks::keep(g, task, v, i, storage.blocks[g.number()]);
     g.barrier();
     if (g.lane() == 0) {
       task.counts[i] = kept;

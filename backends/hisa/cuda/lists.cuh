@@ -16,6 +16,8 @@ template <class Policy>
 struct BlocksBy<Policy, BlockLists> {
   using Storage = gpu::DistinctStorage<2048>;
 
+  __device__ static void prepare(const typename Policy::Chooser&, const KeepTask<BlockLists>&,
+                                 const Visible&, std::int64_t, Storage&) {}
   __device__ static std::int32_t keep(const typename Policy::Chooser& g,
                                       const KeepTask<BlockLists>& task, const Visible& v,
                                       std::int64_t i, Storage& storage) {

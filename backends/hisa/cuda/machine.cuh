@@ -12,12 +12,13 @@
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
-/// Kernels of one call overlap their starts: a kernel lets its successor start at once, and touches
-/// memory only when its predecessors are complete.
+/// Kernels of one call overlap their starts: a kernel waits until its predecessor is complete, and
+/// lets its successor start. So whoever follows another kernel of the call may read, before it
+/// waits, what was complete before that one began: the caller's data and what earlier kernels left.
 __device__ inline void begin_kernel() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
   asm volatile("griddepcontrol.wait;" ::: "memory");
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
 

@@ -200,8 +200,10 @@ private:
     set_level(level, l, rows, out);
     if (!own_lists && keeps_all(level, l))
       return; // the level below starts from all rows
+    bool scored = false;
     if constexpr (!own_lists)
-      score(stream, level, queries, {rows->values, rows->scales, rows->blocks, 128}, pieces, parts);
+      scored = score(stream, level, queries, {rows->values, rows->scales, rows->blocks, 128},
+                     pieces, parts);
     Level next = level;
     set_level(next, l + 1, l + 1 < LevelsT::count ? rows + 1 : nullptr, out);
     std::int32_t* const blocks = parts.blocks[l % 2];
@@ -210,8 +212,9 @@ private:
     pieces = parts.pieces[l % 2];
     pieces.piece_log2 = piece_log2(levels_, l);
     auto const keep = [&](const auto& by) {
-      launch_keep(KeepTask{level, by, blocks, parts.counts[l % 2], layout_.kept, next, pieces},
-                  candidates(level, l), stream);
+      launch_keep(
+          KeepTask{level, by, blocks, parts.counts[l % 2], layout_.kept, next, pieces, scored},
+          candidates(level, l), stream);
     };
     if constexpr (own_lists)
       keep(lists);
@@ -227,9 +230,11 @@ private:
     set_level(level, levels_.count, nullptr, out);
     std::int64_t const stride = keys.row_stride == 0 ? 128 : keys.row_stride;
     std::int64_t const tokens = levels_.candidates(levels_.count, level.max_keys);
+    bool scored = false;
     if (level.scores_wanted || tokens > topk_) // else all that a query sees are taken
-      score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces, parts);
-    launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base}, tokens,
+      scored = score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces,
+                     parts);
+    launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base, scored}, tokens,
                   stream);
   }
 
@@ -255,10 +260,11 @@ private:
     level.row_begin = rows == nullptr ? nullptr : rows->begin;
   }
 
-  void score(cudaStream_t stream, const Level& level, const Queries<e4m3fn>& queries,
+  /// Returns whether a kernel was launched.
+  bool score(cudaStream_t stream, const Level& level, const Queries<e4m3fn>& queries,
              const Rows& rows, const PieceLists& pieces, const Parts& parts) const {
     if (rows.count == 0)
-      return; // no row is complete: nothing has to be decided by score
+      return false; // no row is complete: nothing has to be decided by score
     ScoreTask task;
     task.level = level;
     task.pieces = pieces;
@@ -268,6 +274,7 @@ private:
                                   ? level.max_keys / level.block_size / tile_keys + 1
                                   : pieces.pitch >> pieces.pieces_log2();
     launch_score(task, most, options_.arithmetic, device_, stream);
+    return true;
   }
 };
 

@@ -15,6 +15,7 @@ struct TokenTask {
   ScoreRows scores;
   Selection out;
   IndexBase base = IndexBase::relative;
+  bool follows = false; ///< the scoring kernel of the same call: see begin_kernel
 };
 
 /// What a query's tokens are chosen by, and where they go.
@@ -57,17 +58,19 @@ struct TokenStorage {
 template <class Policy>
 __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
     token_kernel(const __grid_constant__ TokenTask task) {
-  begin_kernel();
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& storage = *reinterpret_cast<TokenStorage<Policy>*>(memory);
   Cta<Policy::threads> const g{};
   std::int64_t const i = blockIdx.x;
+  if (!task.follows)
+    begin_kernel();
   prepare(g, storage.select);
   if (g.lane() == 0) {
     Level level = task.level;
     level.block_size = 1; // as it is: now the compiler knows, and divides by nothing
     storage.row = TokenRow(task, level, i);
   }
+  begin_kernel();
   g.barrier();
   TokenRow const r = storage.row;
   choose(g, r.row, r.out, [&](const auto& emit) {
