@@ -187,8 +187,10 @@ public:
   __device__ Items(const ScoreTask& task, SharedPart& part, bool finds)
       : whole_(whole_groups(task)), next_(blockIdx.x), left_(task, part, finds) {}
 
+  /// Whether the next item is a whole group, which is known before anything is read.
+  __device__ bool whole() const { return next_ < whole_; }
   __device__ Item next() {
-    if (next_ >= whole_)
+    if (!whole())
       return left_.next();
     Item item;
     item.group = next_;

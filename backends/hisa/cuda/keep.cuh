@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// The kernel that finds the blocks that queries keep, by their scores or by another source
-/// (lists.cuh), and lists the pieces of the level below.
+/// (caller_blocks.cuh), and lists the pieces of the level below.
 #pragma once
 
 #include <hisa/cuda/choose.cuh>
-#include <hisa/gpu/lists.hpp>
+#include <hisa/gpu/list_union.hpp>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
@@ -21,7 +21,7 @@ struct KeepTask {
   std::int64_t pitch = 0;
   Level next;           ///< the level below; its parents are the blocks kept here
   PieceLists pieces;    ///< of the level below
-  bool follows = false; ///< the scoring kernel of the same call: see begin_kernel
+  bool follows = false; ///< the scoring kernel of its call: see begin_kernel_reading
 
   /// Rows of the level below that a block of this one holds.
   __device__ int ratio() const {
@@ -66,9 +66,9 @@ struct KeepPolicy {
   }
 };
 
-/// How a chooser finds the blocks of query i by a source: after `prepare(g, task, v, i, storage)`,
-/// which reads nothing of the kernel before, `keep(g, task, v, i, storage)` writes them and returns
-/// how many there are.
+/// How a chooser finds the blocks of query i by a source: after `prepare(g, task, i, storage)`,
+/// which reads nothing of the kernel before and tells lane 0 what the query sees, `keep(g, task, v,
+/// i, storage)` writes them and returns how many there are.
 /// @tparam Policy  a KeepPolicy
 template <class Policy, class Source>
 struct BlocksBy;
@@ -79,11 +79,17 @@ struct BlocksBy<Policy, ScoreRows> {
     typename Policy::Storage select;
     ChoiceRow row;
   };
-  __device__ static void prepare(const typename Policy::Chooser& g, const KeepTask<ScoreRows>& task,
-                                 const Visible& v, std::int64_t i, Storage& storage) {
-    gpu::prepare(g, storage.select);
-    if (g.lane() == 0)
+  __device__ static Visible prepare(const typename Policy::Chooser& g,
+                                    const KeepTask<ScoreRows>& task, std::int64_t i,
+                                    Storage& storage) {
+    Visible v;
+    if (g.lane() == 0) {
+      begin_kernel_reading(task.follows);
+      v = task.level.visible(i);
       storage.row = ChoiceRow(task.level, v, task.source, i);
+    }
+    gpu::prepare(g, storage.select);
+    return v;
   }
   __device__ static std::int32_t keep(const typename Policy::Chooser& g,
                                       const KeepTask<ScoreRows>& task, const Visible& v,
@@ -241,13 +247,9 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
   std::int64_t const group = blockIdx.x, i = group * group_queries + g.number();
   if (threadIdx.x == 0)
     storage.cost = 0;
-  if (!task.follows)
-    begin_kernel();
   Visible v;
-  if (i < task.level.count) {
-    v = task.level.visible(i);
-    Blocks::prepare(g, task, v, i, storage.blocks[g.number()]);
-  }
+  if (i < task.level.count)
+    v = Blocks::prepare(g, task, i, storage.blocks[g.number()]);
   begin_kernel();
   if (i < task.level.count) {
     std::int32_t const kept = Blocks::keep(g, task, v, i, storage.blocks[g.number()]);

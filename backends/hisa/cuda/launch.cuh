@@ -3,7 +3,7 @@
 /// Launching kernels, and what is known of the device.
 #pragma once
 
-#include <hisa/cuda/lists.cuh>
+#include <hisa/cuda/caller_blocks.cuh>
 #include <hisa/cuda/score.cuh>
 #include <hisa/cuda/tokens.cuh>
 #include <hisa/error.hpp>

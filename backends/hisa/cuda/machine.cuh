@@ -13,12 +13,23 @@ HISA_NAMESPACE_BEGIN
 namespace cuda {
 
 /// Kernels of one call overlap their starts: a kernel waits until its predecessor is complete, and
-/// lets its successor start. So whoever follows another kernel of the call may read, before it
-/// waits, what was complete before that one began: the caller's data and what earlier kernels left.
+/// lets its successor start. May be called again.
 __device__ inline void begin_kernel() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+/// Comes before a thread reads memory ahead of begin_kernel. That is for a kernel that follows
+/// another of its call: it started when all CTAs of that one had waited, so what was complete
+/// before that one, the caller's data and what still earlier kernels left, may be read; what that
+/// one writes may not.
+/// @param follows  whether the kernel does; else this waits
+__device__ inline void begin_kernel_reading(bool follows) {
+  if (!follows)
+    return begin_kernel();
+#if defined(__CUDA_ARCH__)
+  asm volatile("fence.acq_rel.gpu;" ::: "memory"); // nothing older comes from a cache
 #endif
 }
 

@@ -125,6 +125,10 @@ private:
 
   template <class Left>
   __device__ void bring(Items<Left> items) {
+    if (brings_queries_ && items.whole())
+      begin_kernel_reading(listed_); // copy_queries waits
+    else
+      begin_kernel();
     do {
       at_ = items.next();
       if (brings_queries_)
@@ -175,6 +179,7 @@ private:
     for (int i = lane_; i < queries * Heads; i += 32)
       item.queries[i / Heads].weights[weight_slot<Heads>(i % Heads)] =
           relu_up * task_.queries.weights[first * Heads + i];
+    begin_kernel();
     find_candidates();
     count_tiles();
     if (lane_ < group_queries)

@@ -216,7 +216,6 @@ __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
       fetch_map(*map);
   }
   __syncthreads();
-  begin_kernel();
   if (threadIdx.x < 128 * P::consumers) {
     raise_registers<P::consumer_registers>();
     Consumer<Heads, A>(task, storage).run();

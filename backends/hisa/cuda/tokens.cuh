@@ -15,7 +15,7 @@ struct TokenTask {
   ScoreRows scores;
   Selection out;
   IndexBase base = IndexBase::relative;
-  bool follows = false; ///< the scoring kernel of the same call: see begin_kernel
+  bool follows = false; ///< the scoring kernel of its call: see begin_kernel_reading
 };
 
 /// What a query's tokens are chosen by, and where they go.
@@ -62,10 +62,9 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
   auto& storage = *reinterpret_cast<TokenStorage<Policy>*>(memory);
   Cta<Policy::threads> const g{};
   std::int64_t const i = blockIdx.x;
-  if (!task.follows)
-    begin_kernel();
   prepare(g, storage.select);
   if (g.lane() == 0) {
+    begin_kernel_reading(task.follows);
     Level level = task.level;
     level.block_size = 1; // as it is: now the compiler knows, and divides by nothing
     storage.row = TokenRow(task, level, i);

@@ -10,6 +10,7 @@ HISA_NAMESPACE_BEGIN
 namespace cuda {
 
 inline void begin_kernel() {}
+inline void begin_kernel_reading(bool) {}
 template <int Registers>
 void raise_registers() {}
 template <int Registers>

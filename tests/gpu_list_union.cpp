@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The union of kept lists that CUDA and HIP share, in lockstep on the host.
-#include <hisa/gpu/lists.hpp>
+#include <hisa/gpu/list_union.hpp>
 #include <hisa/gpu/lockstep.hpp>
 
 #include <catch2/catch_test_macros.hpp>

@@ -16,8 +16,11 @@ template <class Policy>
 struct BlocksBy<Policy, BlockLists> {
   using Storage = gpu::DistinctStorage<2048>;
 
-  __device__ static void prepare(const typename Policy::Chooser&, const KeepTask<BlockLists>&,
-                                 const Visible&, std::int64_t, Storage&) {}
+  __device__ static Visible prepare(const typename Policy::Chooser&,
+                                    const KeepTask<BlockLists>& task, std::int64_t i, Storage&) {
+    begin_kernel();
+    return task.level.visible(i);
+  }
   __device__ static std::int32_t keep(const typename Policy::Chooser& g,
                                       const KeepTask<BlockLists>& task, const Visible& v,
                                       std::int64_t i, Storage& storage) {
