@@ -7,6 +7,7 @@
 #include "capture.hpp"
 #include "indexers.hpp"
 #include "offsets.hpp"
+#include "overlap.hpp"
 #include "peers.hpp"
 #include "pooling.hpp"
 #include "refine.hpp"
@@ -35,6 +36,7 @@ inline constexpr Section sections[] = {
     {"batch", batch},
     {"repeats", repeats},
     {"capture", capture},
+    {"overlap", overlap},
     {"peers", peers},
     {"offsets", offsets},
     {"serving", serving},

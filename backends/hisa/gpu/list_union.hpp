@@ -125,12 +125,13 @@ private:
     std::int32_t step = 1;
     while (2 * step <= longest)
       step *= 2;
-    for (; step > 0; step /= 2)
+    for (; step > 0; step /= 2) {
       HISA_UNROLL
-    for (int l = 0; l < Lists; ++l) {
-      std::int32_t const more = less[l] + step;
-      if (more <= length(l) && g_.load(&s_.values[begin_[l] + more - 1]) < value)
-        less[l] = more;
+      for (int l = 0; l < Lists; ++l) {
+        std::int32_t const more = less[l] + step;
+        if (more <= length(l) && g_.load(&s_.values[begin_[l] + more - 1]) < value)
+          less[l] = more;
+      }
     }
     Entry entry;
     entry.value = value;
