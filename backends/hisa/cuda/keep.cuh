@@ -66,9 +66,9 @@ struct KeepPolicy {
   }
 };
 
-/// How a chooser finds the blocks of query i by a source: after `prepare(g, task, i, storage)`,
-/// which reads nothing of the kernel before and tells lane 0 what the query sees, `keep(g, task, v,
-/// i, storage)` writes them and returns how many there are.
+/// How a chooser finds the blocks of query i by a source: `prepare(g, task, i, storage)`, ahead of
+/// begin_kernel, returns what the query sees, to lane 0 at least; then `keep(g, task, v, i,
+/// storage)` writes the blocks and returns how many there are.
 /// @tparam Policy  a KeepPolicy
 template <class Policy, class Source>
 struct BlocksBy;

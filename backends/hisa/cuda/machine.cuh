@@ -13,7 +13,9 @@ HISA_NAMESPACE_BEGIN
 namespace cuda {
 
 /// Kernels of one call overlap their starts: a kernel waits until its predecessor is complete, and
-/// lets its successor start. May be called again.
+/// lets its successor start. May be called again. In every CTA some thread calls it before the CTA
+/// ends, whatever there is to do, and no thread lets the successor start in another way: so when a
+/// kernel starts, all that came before its predecessor is complete.
 __device__ inline void begin_kernel() {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -21,15 +23,14 @@ __device__ inline void begin_kernel() {
 #endif
 }
 /// Comes before a thread reads memory ahead of begin_kernel. That is for a kernel that follows
-/// another of its call: it started when all CTAs of that one had waited, so what was complete
-/// before that one, the caller's data and what still earlier kernels left, may be read; what that
-/// one writes may not.
+/// another of its call: the caller's data and what kernels before that one left may be read; what
+/// that one writes may not.
 /// @param follows  whether the kernel does; else this waits
 __device__ inline void begin_kernel_reading(bool follows) {
   if (!follows)
     return begin_kernel();
 #if defined(__CUDA_ARCH__)
-  asm volatile("fence.acq_rel.gpu;" ::: "memory"); // nothing older comes from a cache
+  asm volatile("fence.acq_rel.gpu;" ::: "memory"); // no older line of the first cache
 #endif
 }
 

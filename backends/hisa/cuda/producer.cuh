@@ -126,7 +126,7 @@ private:
   template <class Left>
   __device__ void bring(Items<Left> items) {
     if (brings_queries_ && items.whole())
-      begin_kernel_reading(listed_); // copy_queries waits
+      begin_kernel_reading(listed_); // behind the kernel that lists; copy_queries waits
     else
       begin_kernel();
     do {
