@@ -27,7 +27,7 @@ public:
 /// Throws a device_error about the running thread.
 [[noreturn]] void fail(const std::string& sentence);
 
-inline constexpr int warp_lanes = 32, max_named_barriers = 16;
+inline constexpr int warp_lanes = 32;
 inline constexpr std::size_t max_shared_bytes = 227 * 1024;
 
 /// What the device is like; may be changed between launches.
@@ -72,7 +72,7 @@ struct Cta {
   int image = 0, rank = 0; ///< of the cluster
   std::vector<Warp> warps;
   std::vector<Warpgroup> warpgroups;
-  Meeting named[max_named_barriers]; ///< 0 is __syncthreads
+  Meeting barrier; ///< __syncthreads
   Meeting* cluster = nullptr;
   int first_thread = 0, running = 0; ///< running: threads that have not ended
 };

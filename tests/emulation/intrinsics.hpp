@@ -66,7 +66,7 @@ inline void __syncwarp(unsigned mask = 0xffffffffu) {
   emulation::meet(emulation::self().warp->meeting, emulation::warp_lanes, "__syncwarp");
 }
 inline void __syncthreads() {
-  emulation::meet(emulation::self().cta->named[0], emulation::cta_threads(), "__syncthreads");
+  emulation::meet(emulation::self().cta->barrier, emulation::cta_threads(), "__syncthreads");
 }
 template <class T>
 T __shfl_sync(unsigned mask, T value, int source) {

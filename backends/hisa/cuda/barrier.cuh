@@ -40,6 +40,19 @@ struct Barrier {
     asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(&word))
                  : "memory");
   }
+  /// Arrives, and waits for the completion of the phase that it has arrived in.
+  __device__ void meet() {
+    asm volatile("{\n\t.reg .pred done;\n\t.reg .b64 phase;\n\t"
+                 "mbarrier.arrive.shared.b64 phase, [%0];\n\t"
+                 "again:\n\t"
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+                 "mbarrier.try_wait.shared.b64 done, [%0], phase;\n\t"
+#else
+                 "mbarrier.test_wait.shared.b64 done, [%0], phase;\n\t"
+#endif
+                 "@!done bra again;\n\t}" ::"r"(shared_address(&word))
+                 : "memory");
+  }
   /// Waits for the completion of the phase of that parity.
   __device__ void wait(std::uint32_t parity) {
     asm volatile("{\n\t.reg .pred done;\n\t"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// Hints to the compiler about values of a warp; and groups of CUDA threads for the code of
-/// hisa/gpu, a part of a CTA or the whole (not the groups of queries of pieces.cuh).
+/// hisa/gpu: a warp, a part of a CTA or the whole (not the groups of queries of pieces.cuh).
 #pragma once
 
 #include <hisa/cuda/barrier.cuh>
@@ -67,17 +67,32 @@ struct WarpOperations {
   }
 };
 
-/// One of the parts of `Threads` threads, whole warps, that a CTA divides into. Those
-/// numbered 15 and above have no barrier.
+/// A warp.
+struct Warp : WarpOperations {
+  __device__ int lane() const { return static_cast<int>(threadIdx.x) % 32; }
+  __device__ static constexpr int size() { return 32; }
+  __device__ void barrier() const { __syncwarp(); }
+};
+
+/// One of the parts of `Threads` threads, whole warps, that a CTA divides into.
 template <int Threads>
-struct Part : WarpOperations {
+class Part : public WarpOperations {
+public:
+  /// @param barrier  of this part, and its count is `Threads`
+  __device__ explicit Part(Barrier& barrier) : barrier_(barrier) {}
+
   __device__ static int number() { return static_cast<int>(threadIdx.x) / Threads; }
   __device__ int lane() const { return static_cast<int>(threadIdx.x) % Threads; }
   __device__ static constexpr int size() { return Threads; }
+  /// No named barrier: where parts have passed those in different numbers, racecheck does not
+  /// follow the CTA's barrier (tests/cuda/racecheck_parts.cu).
   __device__ void barrier() const {
     __syncwarp();
-    named_barrier(1 + number(), Threads);
+    barrier_.meet();
   }
+
+private:
+  Barrier& barrier_;
 };
 
 /// All threads of a CTA, of which there are `Threads`.

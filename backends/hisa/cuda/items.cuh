@@ -84,7 +84,7 @@ public:
 private:
   const PieceLists& pieces_;
   SharedPart& part_;
-  Part<32> warp_;
+  Warp warp_;
   bool finds_;
   std::int64_t groups_, first_, group_ = -1;
   std::uint64_t begin_ = 0, end_ = 0; ///< of the CTA's part

@@ -67,8 +67,8 @@ struct KeepPolicy {
 };
 
 /// How a chooser finds the blocks of query i by a source: `prepare(g, task, i, storage)`, ahead of
-/// begin_kernel, returns what the query sees, to lane 0 at least; then `keep(g, task, v, i,
-/// storage)` writes the blocks and returns how many there are.
+/// begin_kernel and a barrier, returns what the query sees, to lane 0 at least; then `keep(g, task,
+/// v, i, storage)` writes the blocks and returns how many there are.
 /// @tparam Policy  a KeepPolicy
 template <class Policy, class Source>
 struct BlocksBy;
@@ -98,6 +98,7 @@ struct BlocksBy<Policy, ScoreRows> {
 
 template <class Policy, class Source>
 struct KeepStorage {
+  Barrier parts[group_queries]; ///< the choosers'
   ListedQuery queries[group_queries];
   std::uint32_t cost; ///< of the group's tiles
   union {
@@ -111,7 +112,6 @@ __device__ std::int32_t BlocksBy<Policy, ScoreRows>::keep(const typename Policy:
                                                           const KeepTask<ScoreRows>& task,
                                                           const Visible&, std::int64_t i,
                                                           Storage& storage) {
-  g.barrier();
   const ChoiceRow& r = storage.row; // stays there, for want of registers
   std::int32_t* const out = task.blocks + i * task.pitch;
   choose(g, r, {out},
@@ -243,13 +243,17 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
   using Blocks = BlocksBy<Policy, Source>;
   extern __shared__ __align__(1024) std::uint8_t memory[];
   auto& storage = *reinterpret_cast<KeepStorage<Policy, Source>*>(memory);
-  typename Policy::Chooser const g{};
+  using Chooser = typename Policy::Chooser;
+  Chooser const g(storage.parts[Chooser::number()]);
   std::int64_t const group = blockIdx.x, i = group * group_queries + g.number();
+  if (g.lane() == 0)
+    storage.parts[g.number()].init(g.size());
   if (threadIdx.x == 0)
     storage.cost = 0;
   Visible v;
   if (i < task.level.count)
     v = Blocks::prepare(g, task, i, storage.blocks[g.number()]);
+  __syncthreads(); // what was prepared and the parts' barriers
   begin_kernel();
   if (i < task.level.count) {
     std::int32_t const kept = Blocks::keep(g, task, v, i, storage.blocks[g.number()]);

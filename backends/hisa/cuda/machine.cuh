@@ -49,11 +49,6 @@ __device__ void lower_registers() {
 #endif
 }
 
-/// Barrier number `id` of the CTA, 1 .. 15, for `threads` of its threads, whole warps.
-__device__ inline void named_barrier(int id, int threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
 /// Counts in shared memory where `condition` holds, without a branch: the inner loop of the
 /// selections.
 __device__ inline void count_in_shared(std::uint32_t* p, bool condition) {

@@ -39,6 +39,12 @@ struct alignas(8) Barrier {
       b->come();
     });
   }
+  void meet() {
+    emulation::order::Quiet const quiet;
+    std::uint32_t const parity = there().phase;
+    arrive();
+    wait(parity);
+  }
   void wait(std::uint32_t parity) {
     emulation::order::Quiet const quiet;
     const Barrier& b = there();

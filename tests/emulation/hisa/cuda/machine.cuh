@@ -16,10 +16,6 @@ void raise_registers() {}
 template <int Registers>
 void lower_registers() {}
 
-inline void named_barrier(int id, int threads) {
-  emulation::meet(emulation::self().cta->named[id], threads, "a named barrier");
-}
-
 inline void count_in_shared(std::uint32_t* p, bool condition) {
   if (condition)
     atomicAdd(p, 1u);
