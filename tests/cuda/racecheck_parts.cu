@@ -1,29 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// What compute-sanitizer's racecheck makes of parts of a CTA that pass barriers of their own: where
-// each part passes as many, it is silent; where they differ in number, as in the kernel that keeps
-// blocks, it reports a hazard between accesses that __syncthreads separates.
+// Why parts of a CTA have barriers in shared memory (Part in hisa/cuda/group.cuh) and not named
+// barriers: what compute-sanitizer's racecheck makes of each. Where parts have passed named
+// barriers in different numbers, it reports hazards between accesses that __syncthreads separates.
 //
 //   nvcc -lineinfo -O2 -gencode arch=compute_90a,code=sm_90a racecheck_parts.cu -o parts
 //   compute-sanitizer --tool racecheck parts
+#include <cstdint>
 #include <cstdio>
 
 namespace {
 
 constexpr int lanes = 64, parts = 4;
 
-__global__ void pass_barriers(int* out, bool alike) {
-  __shared__ int of_parts[parts], sum;
+enum Form { named, in_memory, in_memory_too_few };
+
+__device__ void meet(std::uint64_t* barrier) {
+  asm volatile(
+      "{\n\t.reg .pred done;\n\t.reg .b64 phase;\n\t"
+      "mbarrier.arrive.shared.b64 phase, [%0];\n\t"
+      "again:\n\t"
+      "mbarrier.try_wait.shared.b64 done, [%0], phase;\n\t"
+      "@!done bra again;\n\t}" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(barrier)))
+      : "memory");
+}
+
+/// Part number p passes 2 * p barriers, or all pass four.
+template <Form form, bool alike>
+__global__ void pass_barriers(int* out) {
+  __shared__ std::uint64_t barriers[parts];
+  __shared__ int values[parts * lanes], of_parts[parts], sum;
   int const part = static_cast<int>(threadIdx.x) / lanes;
-  int const barriers = alike ? 2 : part;
-  for (int i = 0; i < barriers; ++i) {
+  int const lane = static_cast<int>(threadIdx.x) % lanes;
+  if (lane == 0)
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(
+                     static_cast<unsigned>(__cvta_generic_to_shared(barriers + part))),
+                 "r"(lanes));
+  auto const barrier = [&] {
     __syncwarp();
-    asm volatile("bar.sync %0, %1;" ::"r"(1 + part), "r"(lanes) : "memory");
+    if (form == named)
+      asm volatile("bar.sync %0, %1;" ::"r"(1 + part), "r"(lanes) : "memory");
+    else
+      meet(barriers + part);
+  };
+  __syncthreads();
+  int all = 0;
+  for (int i = 0; i < (alike ? 2 : part); ++i) {
+    values[threadIdx.x] = i;
+    if (form != in_memory_too_few || part != 1)
+      barrier();
+    all += values[part * lanes + (lane + 33) % lanes];
+    barrier();
   }
-  if (threadIdx.x % lanes == 0)
-    of_parts[part] = part;
+  if (lane == 0)
+    of_parts[part] = all;
   __syncwarp();
   __syncthreads();
-  int const all = of_parts[0] + of_parts[1] + of_parts[2] + of_parts[3];
+  all = of_parts[0] + of_parts[1] + of_parts[2] + of_parts[3];
   if (threadIdx.x == 5)
     sum = all;
   __syncwarp();
@@ -31,17 +63,24 @@ __global__ void pass_barriers(int* out, bool alike) {
   out[threadIdx.x] = all + sum;
 }
 
+int* out = nullptr;
+
+template <Form form, bool alike>
+bool pass(const char* what) {
+  std::printf("%s\n", what);
+  std::fflush(stdout);
+  pass_barriers<form, alike><<<4, parts * lanes>>>(out);
+  return cudaDeviceSynchronize() == cudaSuccess;
+}
+
 } // namespace
 
 int main() {
-  int* out = nullptr;
-  if (cudaMalloc(&out, parts * lanes * sizeof(int)) != cudaSuccess)
-    return 1;
-  for (bool alike : {true, false}) {
-    std::printf("parts pass %s\n", alike ? "two barriers each" : "0 to 3 barriers");
-    std::fflush(stdout);
-    pass_barriers<<<4, parts * lanes>>>(out, alike);
-    if (cudaDeviceSynchronize() != cudaSuccess)
-      return 1;
-  }
+  bool const ran = cudaMalloc(&out, parts * lanes * sizeof(int)) == cudaSuccess &&
+                   pass<named, true>("named barriers, as many each: nothing to report") &&
+                   pass<named, false>("named barriers, 0 to 6: reports, without a race") &&
+                   pass<in_memory, true>("in shared memory, as many each: nothing to report") &&
+                   pass<in_memory, false>("in shared memory, 0 to 6: nothing to report") &&
+                   pass<in_memory_too_few, false>("in shared memory, one lacks: a race");
+  return ran ? 0 : 1;
 }
