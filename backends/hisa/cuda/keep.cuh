@@ -245,6 +245,7 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
   auto& storage = *reinterpret_cast<KeepStorage<Policy, Source>*>(memory);
   using Chooser = typename Policy::Chooser;
   Chooser const g(storage.parts[Chooser::number()]);
+  Cta<Policy::threads> const all{};
   std::int64_t const group = blockIdx.x, i = group * group_queries + g.number();
   if (g.lane() == 0)
     storage.parts[g.number()].init(g.size());
@@ -253,7 +254,7 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
   Visible v;
   if (i < task.level.count)
     v = Blocks::prepare(g, task, i, storage.blocks[g.number()]);
-  __syncthreads(); // what was prepared and the parts' barriers
+  all.barrier(); // what was prepared and the parts' barriers
   begin_kernel();
   if (i < task.level.count) {
     std::int32_t const kept = Blocks::keep(g, task, v, i, storage.blocks[g.number()]);
@@ -265,8 +266,8 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
   } else if (g.lane() == 0) {
     storage.queries[g.number()] = {};
   }
-  __syncthreads();
-  list_pieces(Cta<Policy::threads>{}, task, group, storage.queries, storage.lists, storage.cost);
+  all.barrier();
+  list_pieces(all, task, group, storage.queries, storage.lists, storage.cost);
 }
 
 } // namespace cuda
