@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Calls one behind the other, while another kernel of the stream changes what their queries see, as
-// late as it can: it lets the call start before it writes. A kernel of the call that reads too
-// early sees the ranges of the call before.
+// Calls one behind the other, while another kernel of the stream changes their queries, what these
+// see and their block lists, as late as it can: it lets the call start before it writes. A kernel
+// of the call that reads too early sees the inputs of the call before.
 #pragma once
 
 #include "contract.hpp"
@@ -9,34 +9,80 @@
 
 namespace suite {
 
-struct LateRanges {
-  const std::int32_t *ks, *ke;
-  std::int32_t *to_ks, *to_ke;
-  std::int64_t count;
+struct LateCopy {
+  const std::int32_t* from = nullptr;
+  std::int32_t* to = nullptr;
+  std::int64_t words = 0;
+};
+template <class T>
+LateCopy late_copy(const Device<T>& from, const Device<T>& to) {
+  return {reinterpret_cast<const std::int32_t*>(from.data),
+          reinterpret_cast<std::int32_t*>(to.data), std::int64_t(from.bytes() / 4)};
+}
+
+struct LateInputs {
+  LateCopy copies[5];
+  long long cycles = 100000;                    ///< to wait before, at most
+  const volatile std::int32_t* until = nullptr; ///< set when the wait may end, or null
 };
 
 template <int = 0>
-__global__ void __launch_bounds__(128) late_ranges(const __grid_constant__ LateRanges task) {
+__global__ void __launch_bounds__(1024) late_inputs(const __grid_constant__ LateInputs task) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
   asm volatile("griddepcontrol.wait;" ::: "memory");
-  for (long long const begin = clock64(); clock64() - begin < 50000;) {
+  long long const begin = clock64();
+  while (clock64() - begin < task.cycles && (task.until == nullptr || *task.until == 0)) {
   }
 #endif
-  for (std::int64_t i = threadIdx.x; i < task.count; i += 128)
-    task.to_ks[i] = task.ks[i], task.to_ke[i] = task.ke[i];
+  for (const LateCopy& copy : task.copies)
+    for (std::int64_t i = threadIdx.x; i < copy.words; i += 1024)
+      copy.to[i] = copy.from[i];
+}
+inline void launch_late(const Stream& stream, const LateInputs& task) {
+  cuda::launch(late_inputs<>, dim3(1), 1024, 0, stream.stream, task, "late_inputs");
 }
 
-/// Two calls that differ in their ranges, in turn. They write no scores, so that a call in which
+/// Says that it has started, then waits.
+template <int = 0>
+__global__ void __launch_bounds__(32) start_early(volatile std::int32_t* started) {
+  *started = 1;
+  cuda::begin_kernel();
+}
+
+/// A kernel starts while the one before it runs: else calls that overlap would show nothing.
+inline void starts_overlap() {
+  Stream const stream;
+  Device<std::int32_t> started(1), seen(1);
+  volatile std::int32_t* const flag = started.data;
+  auto const launch_early = [&] {
+    cuda::launch(start_early<>, dim3(1), 1, 0, stream.stream, flag, "start_early");
+  };
+  launch_early(); // to load a kernel may take waiting for those that run
+  synchronize("start_early");
+  started.fill(0);
+  launch_late(stream, {{late_copy(started, seen)}, 1LL << 31, flag});
+  launch_early();
+  synchronize("start_early behind late_inputs");
+  expect(seen.host()[0] == 1, "a kernel starts while the one before it runs");
+}
+
+/// Two calls that differ in their queries, in turn. They write no scores, so that a call in which
 /// all that queries see is taken scores nothing: then its first kernel is the one that chooses
 /// tokens.
 inline void overlapping_calls(const Case& c, int times) {
   Case later = c;
   later.first = std::int32_t(c.N / 3);
-  Problem const p(c, 51), other(later, 51);
-  Inputs inputs[] = {Inputs(p, c.levels), Inputs(p, c.levels)};
-  inputs[1].ks.set(other.ks), inputs[1].ke.set(other.ke);
-  Inputs const changing(p, c.levels);
+  Problem const p(c, 51), other(later, 52);
+  auto const inputs_of = [&](const Problem& queries) {
+    Inputs in(p, c.levels);
+    in.q.set(queries.q), in.w.set(queries.w), in.lists.set(queries.lists);
+    in.ks.set(queries.ks), in.ke.set(queries.ke);
+    for (PooledLevel& l : in.levels)
+      l.blocks = c.N < l.size ? 0 : l.blocks; // none is complete: no rows, and nothing to score
+    return in;
+  };
+  Inputs const inputs[] = {inputs_of(p), inputs_of(other)}, changing = inputs_of(other);
   Indexer const indexer(c);
   Stream const stream;
   std::vector<Outputs> outputs;
@@ -44,8 +90,9 @@ inline void overlapping_calls(const Case& c, int times) {
     outputs.emplace_back(c.M, c.topk);
   for (int i = 0; i < times; ++i) {
     const Inputs& now = inputs[i % 2];
-    LateRanges const task{now.ks.data, now.ke.data, changing.ks.data, changing.ke.data, c.M};
-    cuda::launch(late_ranges<>, dim3(1), 128, 0, stream.stream, task, "late_ranges");
+    launch_late(stream, {{late_copy(now.q, changing.q), late_copy(now.w, changing.w),
+                          late_copy(now.ks, changing.ks), late_copy(now.ke, changing.ke),
+                          late_copy(now.lists, changing.lists)}});
     indexer(stream.stream, changing, outputs[std::size_t(i)].view(false));
   }
   synchronize("overlapping calls");
@@ -59,21 +106,48 @@ inline void overlapping_calls(const Case& c, int times) {
   }
 }
 
-inline void overlap(const Scale& scale) {
+/// Calls of M queries in all ways, or each in one of them.
+inline void overlap(const Scale& scale, std::int64_t M) {
   int const k = scale.topk;
   std::int64_t const N = 2 * scale.N;
-  for (std::int64_t M : {std::int64_t(5), std::min<std::int64_t>(scale.M, 600)}) {
-    std::vector<Case> cases = {
-        {.M = M, .N = N, .topk = k},
-        {.M = M, .N = k / 2, .topk = k}, // nothing is scored
-        {.M = M, .N = N, .levels = {{128, k / 128 + 2}}, .topk = k},
-        {.M = M, .N = N, .levels = {{128, 1000}}, .topk = k}, // all blocks are kept
-        {.M = M, .N = N, .levels = {{128, k / 128 + 4}, {16, k / 16 + 2}}, .topk = k}};
-    cases.push_back({.M = M, .N = N, .levels = {{16, k / 16 + 2}}, .topk = k});
+  std::vector<Case> cases = {
+      {.M = M, .N = N, .topk = k},
+      {.M = M, .N = M + k, .topk = int(M) + k}, // nothing is scored
+      {.M = M, .N = N, .levels = {{128, k / 128 + 2}}, .topk = k},
+      {.M = M, .N = N, .levels = {{128, 1000}}, .topk = k}, // all blocks are kept
+      {.M = M, .N = N, .levels = {{128, k / 128 + 4}, {16, k / 16 + 2}}, .topk = k},
+      // A block is kept without scores; then the calls differ in which queries need any.
+      {.M = M, .N = M + k + k / 8, .levels = {{2048, 1}}, .topk = k, .anchor = 0}};
+  for (int m : {k / 16 + 2, 10}) { // 10 blocks are so few tiles that groups are scored whole
+    cases.push_back({.M = M, .N = N, .levels = {{16, m}}, .topk = 8 * m});
     cases.back().indexing = Indexing::refine;
-    for (const Case& c : cases)
-      item("overlap: " + c.text(), [&] { overlapping_calls(c, scale.large ? 40 : 4); });
   }
+  constexpr struct {
+    int H;
+    Arithmetic arithmetic;
+    bool parts; ///< the workspace has room for half of the queries
+  } ways[] = {{64, Arithmetic::native, false},
+              {32, Arithmetic::native, true},
+              {64, Arithmetic::precise, true},
+              {32, Arithmetic::precise, false}};
+  for (std::size_t i = 0; i < cases.size(); ++i)
+    for (std::size_t w = 0; w < std::size(ways); ++w) {
+      if (!scale.large && w != i % std::size(ways))
+        continue;
+      Case c = cases[i];
+      c.H = ways[w].H, c.arithmetic = ways[w].arithmetic;
+      if (ways[w].parts)
+        c.limit = Indexer(c).workspace_bytes() * 2 / 3;
+      item("overlap: " + c.text(), [&] { overlapping_calls(c, scale.large ? 20 : 4); });
+    }
+}
+
+inline void overlap(const Scale& scale) {
+  if (scale.large) // else under a tool, which may let one kernel run at a time
+    item("overlap: starts", starts_overlap);
+  overlap(scale, 5);
+  // So many that each processor scores whole groups to begin with, in half of the workspace too.
+  overlap(scale, scale.large ? 8 * cuda::Device::current().processors + 10 : scale.M);
 }
 
 } // namespace suite

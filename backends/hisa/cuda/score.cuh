@@ -5,9 +5,8 @@
 /// A CTA works on *items*, a group of four neighbouring queries and some of its key tiles each.
 ///   1. A producer warp brings an item's queries to shared memory; others bring its tiles, 128 keys
 ///      with their scales and positions, to a ring, keys and scales by the copy engine;
-///   2. three consumer warpgroups take the tiles in turn; a tile's keys go to registers, once or,
-///   if
-///      the arithmetic is precise, for each product;
+///   2. three consumer warpgroups take the tiles in turn; a tile's keys go to registers, once, or
+///      for each product if the arithmetic is precise;
 ///   3. for each query that wants the tile, the tensor core multiplies the keys with the query's
 ///      heads, one half of the keys while the products of the other are weighted, summed over heads
 ///      (sums.cuh) and stored.
