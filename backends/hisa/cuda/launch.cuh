@@ -10,6 +10,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -209,10 +210,21 @@ struct SelectSizes {
 static_assert(SelectSizes::Long::ctas * (sizeof(TokenStorage<SelectSizes::Long>) + 1024) <=
               228 * 1024); // a multiprocessor's, of which it takes 1 KB a CTA
 
+/// Shared memory for each of `ctas` CTAs: what it needs, or so much more that no multiprocessor has
+/// room for more than its share of them. Else those that the kernel before leaves first take as
+/// many as they have room for, and others none.
+inline std::size_t spread_bytes(std::size_t needed, std::int64_t ctas, const Device& device) {
+  constexpr std::int64_t kilobytes = 228; // of a multiprocessor, of which a CTA costs one
+  std::int64_t const share = (ctas + device.processors - 1) / device.processors;
+  std::int64_t const most = kilobytes / std::max(share, std::int64_t(1)) - 1;
+  return std::max(needed, static_cast<std::size_t>(std::max(most, std::int64_t(0))) * 1024);
+}
+
 template <class Policy>
-void launch_tokens(const TokenTask& task, cudaStream_t stream) {
-  launch(token_kernel<Policy>, row_of_ctas(task.level.count), Policy::threads,
-         sizeof(TokenStorage<Policy>), stream, task, "hisa::tokens");
+void launch_tokens(const TokenTask& task, const Device& device, cudaStream_t stream) {
+  std::int64_t const rows = task.level.count;
+  launch(token_kernel<Policy>, row_of_ctas(rows), Policy::threads,
+         spread_bytes(sizeof(TokenStorage<Policy>), rows, device), stream, task, "hisa::tokens");
 }
 
 template <class Policy>
@@ -234,43 +246,46 @@ int row_ctas(const TopkTask& task, std::int64_t rows, const Device& device) {
 }
 
 template <class Policy, class Source>
-void launch_keep_as(const KeepTask<Source>& task, cudaStream_t stream) {
-  launch(keep_kernel<Policy, Source>,
-         row_of_ctas((task.level.count + group_queries - 1) / group_queries), Policy::threads,
-         sizeof(KeepStorage<Policy, Source>), stream, task, "hisa::keep");
+void launch_keep_as(const KeepTask<Source>& task, const Device& device, cudaStream_t stream) {
+  std::int64_t const groups = (task.level.count + group_queries - 1) / group_queries;
+  launch(keep_kernel<Policy, Source>, row_of_ctas(groups), Policy::threads,
+         spread_bytes(sizeof(KeepStorage<Policy, Source>), groups, device), stream, task,
+         "hisa::keep");
 }
 
 /// @param candidates  blocks that a query may choose among
 inline void launch_keep(const KeepTask<ScoreRows>& task, std::int64_t candidates,
-                        cudaStream_t stream) {
+                        const Device& device, cudaStream_t stream) {
   using Sizes = SelectSizes;
   if (candidates <= Sizes::KeepFew::longest)
-    launch_keep_as<Sizes::KeepFew>(task, stream);
+    launch_keep_as<Sizes::KeepFew>(task, device, stream);
   else if (task.level.budget > Sizes::Keep::max_kept)
-    launch_keep_as<Sizes::KeepMany>(task, stream);
+    launch_keep_as<Sizes::KeepMany>(task, device, stream);
   else if (candidates <= Sizes::Keep::longest)
-    launch_keep_as<Sizes::Keep>(task, stream);
+    launch_keep_as<Sizes::Keep>(task, device, stream);
   else
-    launch_keep_as<Sizes::KeepOfMany>(task, stream);
+    launch_keep_as<Sizes::KeepOfMany>(task, device, stream);
 }
 
-inline void launch_keep(const KeepTask<BlockLists>& task, std::int64_t, cudaStream_t stream) {
+inline void launch_keep(const KeepTask<BlockLists>& task, std::int64_t, const Device& device,
+                        cudaStream_t stream) {
   using Sizes = SelectSizes;
   if (task.level.budget <= Sizes::KeepFew::max_kept)
-    launch_keep_as<Sizes::KeepFew>(task, stream);
+    launch_keep_as<Sizes::KeepFew>(task, device, stream);
   else
-    launch_keep_as<Sizes::KeepMany>(task, stream);
+    launch_keep_as<Sizes::KeepMany>(task, device, stream);
 }
 
 /// @param longest  candidates that a query may have
-inline void launch_tokens(const TokenTask& task, std::int64_t longest, cudaStream_t stream) {
+inline void launch_tokens(const TokenTask& task, std::int64_t longest, const Device& device,
+                          cudaStream_t stream) {
   using Sizes = SelectSizes;
   if (longest <= Sizes::Short::longest)
-    launch_tokens<Sizes::Short>(task, stream);
+    launch_tokens<Sizes::Short>(task, device, stream);
   else if (task.level.budget <= Sizes::Long::max_k)
-    launch_tokens<Sizes::Long>(task, stream);
+    launch_tokens<Sizes::Long>(task, device, stream);
   else
-    launch_tokens<Sizes::LongMany>(task, stream);
+    launch_tokens<Sizes::LongMany>(task, device, stream);
 }
 
 inline void launch_topk(const TopkTask& task, std::int64_t rows, const Device& device,

@@ -214,7 +214,7 @@ private:
     auto const keep = [&](const auto& by) {
       launch_keep(
           KeepTask{level, by, blocks, parts.counts[l % 2], layout_.kept, next, pieces, scored},
-          candidates(level, l), stream);
+          candidates(level, l), device_, stream);
     };
     if constexpr (own_lists)
       keep(lists);
@@ -235,7 +235,7 @@ private:
       scored = score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces,
                      parts);
     launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base, scored}, tokens,
-                  stream);
+                  device_, stream);
   }
 
   /// Whether all queries keep all blocks of a level that they can see.
