@@ -3,9 +3,10 @@
 // barriers: what compute-sanitizer's racecheck makes of each. Where parts have passed named
 // barriers in different numbers, it reports hazards between accesses that __syncthreads separates.
 //
-//   nvcc -lineinfo -O2 -gencode arch=compute_90a,code=sm_90a racecheck_parts.cu -o parts
-//   compute-sanitizer --tool racecheck parts
-#include <cstdint>
+//   nvcc -std=c++20 -lineinfo -arch=sm_90a -Iinclude -Ibackends tests/cuda/racecheck_parts.cu
+//   compute-sanitizer --tool racecheck ./a.out
+#include <hisa/cuda/barrier.cuh>
+
 #include <cstdio>
 
 namespace {
@@ -14,33 +15,21 @@ constexpr int lanes = 64, parts = 4;
 
 enum Form { named, in_memory, in_memory_too_few };
 
-__device__ void meet(std::uint64_t* barrier) {
-  asm volatile(
-      "{\n\t.reg .pred done;\n\t.reg .b64 phase;\n\t"
-      "mbarrier.arrive.shared.b64 phase, [%0];\n\t"
-      "again:\n\t"
-      "mbarrier.try_wait.shared.b64 done, [%0], phase;\n\t"
-      "@!done bra again;\n\t}" ::"r"(static_cast<unsigned>(__cvta_generic_to_shared(barrier)))
-      : "memory");
-}
-
 /// Part number p passes 2 * p barriers, or all pass four.
 template <Form form, bool alike>
 __global__ void pass_barriers(int* out) {
-  __shared__ std::uint64_t barriers[parts];
+  __shared__ hisa::cuda::Barrier barriers[parts];
   __shared__ int values[parts * lanes], of_parts[parts], sum;
   int const part = static_cast<int>(threadIdx.x) / lanes;
   int const lane = static_cast<int>(threadIdx.x) % lanes;
   if (lane == 0)
-    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(
-                     static_cast<unsigned>(__cvta_generic_to_shared(barriers + part))),
-                 "r"(lanes));
+    barriers[part].init(lanes);
   auto const barrier = [&] {
     __syncwarp();
     if (form == named)
       asm volatile("bar.sync %0, %1;" ::"r"(1 + part), "r"(lanes) : "memory");
     else
-      meet(barriers + part);
+      barriers[part].meet();
   };
   __syncthreads();
   int all = 0;

@@ -66,9 +66,10 @@ struct KeepPolicy {
   }
 };
 
-/// How a chooser finds the blocks of query i by a source: `prepare(g, task, i, storage)`, ahead of
-/// begin_kernel and a barrier, returns what the query sees, to lane 0 at least; then `keep(g, task,
-/// v, i, storage)` writes the blocks and returns how many there are.
+/// How a chooser finds the blocks of query i by a source: `prepare(g, task, i, storage)`, without
+/// the chooser's barrier, returns what the query sees, to lane 0 at least; then, behind a barrier
+/// of the CTA and begin_kernel, `keep(g, task, v, i, storage)` writes the blocks and returns how
+/// many there are.
 /// @tparam Policy  a KeepPolicy
 template <class Policy, class Source>
 struct BlocksBy;
