@@ -167,6 +167,27 @@ TEST_CASE("one multiprocessor: a CTA goes round its rings many times") {
   emulation::settings().processors = 3;
 }
 
+TEST_CASE("few CTAs spread over the multiprocessors") {
+  hisa::cuda::Device device;
+  device.processors = 132;
+  for (std::size_t const needed :
+       {std::size_t(100), std::size_t(40'000), std::size_t(113 << 10), std::size_t(115'600)})
+    for (std::int64_t const ctas : {0, 1, 131, 132, 133, 264, 265, 1024, 1 << 20}) {
+      CAPTURE(needed, ctas);
+      std::size_t const bytes = hisa::cuda::spread_bytes(needed, ctas, device);
+      auto const fit = [](std::size_t b) {
+        return std::int64_t(hisa::cuda::multiprocessor_bytes / (b + hisa::cuda::bytes_beside));
+      };
+      CHECK(bytes >= needed);
+      CHECK(bytes <= (227 << 10)); // the most that a CTA may ask for
+      CHECK(132 * fit(bytes) >= std::min(ctas, 132 * fit(needed))); // as many as before at a time
+      if (bytes > needed)
+        CHECK(fit(bytes) == std::max<std::int64_t>(1, (ctas + 131) / 132)); // and no more
+      else
+        CHECK(fit(needed) <= std::max<std::int64_t>(1, (ctas + 131) / 132));
+    }
+}
+
 TEST_CASE("all CTAs of a grid at a time") {
   skip_where_watched();
   emulation::settings().all_at_once = true;

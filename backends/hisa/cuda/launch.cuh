@@ -10,7 +10,6 @@
 
 #include <cuda_runtime.h>
 
-#include <algorithm>
 #include <limits>
 #include <string>
 
@@ -207,17 +206,20 @@ struct SelectSizes {
   static constexpr int max_topk = LongMany::max_k;
 };
 
-static_assert(SelectSizes::Long::ctas * (sizeof(TokenStorage<SelectSizes::Long>) + 1024) <=
-              228 * 1024); // a multiprocessor's, of which it takes 1 KB a CTA
+/// A multiprocessor's shared memory, of which each CTA takes so much beside what it asks for.
+inline constexpr std::size_t multiprocessor_bytes = 228 * 1024, bytes_beside = 1024;
+
+static_assert(SelectSizes::Long::ctas * (sizeof(TokenStorage<SelectSizes::Long>) + bytes_beside) <=
+              multiprocessor_bytes);
 
 /// Shared memory for each of `ctas` CTAs: what it needs, or so much more that no multiprocessor has
 /// room for more than its share of them. Else those that the kernel before leaves first take as
 /// many as they have room for, and others none.
 inline std::size_t spread_bytes(std::size_t needed, std::int64_t ctas, const Device& device) {
-  constexpr std::int64_t kilobytes = 228; // of a multiprocessor, of which a CTA costs one
   std::int64_t const share = (ctas + device.processors - 1) / device.processors;
-  std::int64_t const most = kilobytes / std::max(share, std::int64_t(1)) - 1;
-  return std::max(needed, static_cast<std::size_t>(std::max(most, std::int64_t(0))) * 1024);
+  std::size_t const room = multiprocessor_bytes / static_cast<std::size_t>(share > 1 ? share : 1);
+  std::size_t const most = room > bytes_beside ? (room - bytes_beside) / 128 * 128 : 0;
+  return needed > most ? needed : most;
 }
 
 template <class Policy>
