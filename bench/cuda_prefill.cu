@@ -133,10 +133,17 @@ std::vector<float> checked_scores(const std::string& what, const Data& d, std::i
   return scores;
 }
 
-void print(const std::string& what, const char* data, double us, double pairs) {
-  std::printf("{\"case\": \"%s\", \"data\": \"%s\", \"us\": %.1f, \"tflops\": %.0f}\n",
-              what.c_str(), data, us, pairs * 2 * heads * 128 / us * 1e-6);
+/// @param rate  name of the rate at which `work` is done, in 10^12 a second
+void print(const std::string& what, const char* data, const bench::Times& us, double work,
+           const char* rate) {
+  std::printf("{\"case\": \"%s\", \"data\": \"%s\", \"us\": %.1f, \"sustained_us\": %.1f, "
+              "\"%s\": %.4g}\n",
+              what.c_str(), data, us.rested, us.sustained, rate, work / us.rested * 1e-6);
   std::fflush(stdout);
+}
+/// Of products of `pairs` queries and keys.
+void print(const std::string& what, const char* data, const bench::Times& us, double pairs) {
+  print(what, data, us, pairs * 2 * heads * 128, "tflops");
 }
 
 template <class LevelsT>
@@ -177,7 +184,7 @@ void run_index(const std::string& what, const char* name, const std::vector<Data
                double(M) * double(L) / LevelsT::block_sizes()[l + 1];
   }
   pairs += double(M) * rows;
-  double const us = bench::time_graphs(calls, L * M > (std::int64_t(1) << 28) ? 12 : 30);
+  bench::Times const us = bench::time_graphs(calls, L * M > (std::int64_t(1) << 28) ? 12 : 30);
 
   // The last replay was of one of the copies: run the first once more and look at its rows.
   cuda::check(cudaMemset(out.data, 0xa5, out.size * 4), "memset");
@@ -217,7 +224,7 @@ void run_score(const std::string& what, const char* name, const std::vector<Data
     calls.push_back([&](cudaStream_t stream) {
       cuda::score(stream, d.queries(), d.keys(), d.ranges(), out.data, L, d.arithmetic);
     });
-  double const us = bench::time_graphs(calls, 15);
+  bench::Times const us = bench::time_graphs(calls, 15);
   const Data& d = data[0];
   checked_scores(what, d, M - 1, d.q.host(), d.w.host(), d.k.host(), d.scale.host());
   print(what, name, us, double(M) * double(L));
@@ -241,7 +248,7 @@ void run_topk(const std::string& what, std::int64_t M, std::int64_t L) {
     calls.push_back([&](cudaStream_t stream) {
       cuda::topk(stream, {r.data, L, nullptr, L, topk, {out.data}}, M);
     });
-  double const us = bench::time_graphs(calls, 20);
+  bench::Times const us = bench::time_graphs(calls, 20);
   calls[0](nullptr);
   cuda::check(cudaDeviceSynchronize(), "topk");
   auto const indices = out.host();
@@ -252,9 +259,7 @@ void run_topk(const std::string& what, std::int64_t M, std::int64_t L) {
     auto const best = reference::select(row, topk);
     require_right(std::equal(best.begin(), best.end(), indices.begin() + t * topk), what);
   }
-  std::printf("{\"case\": \"%s\", \"data\": \"random\", \"us\": %.1f, \"tb_per_s\": %.2f}\n",
-              what.c_str(), us, double(M) * double(L) * 4 / us * 1e-6);
-  std::fflush(stdout);
+  print(what, "random", us, double(M) * double(L) * 4, "tb_per_s");
 }
 
 } // namespace

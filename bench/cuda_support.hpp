@@ -7,8 +7,10 @@
 #include <hisa/cuda.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <random>
+#include <thread>
 #include <vector>
 
 namespace bench {
@@ -46,40 +48,96 @@ inline std::vector<hisa::e4m3fn> random_values(std::size_t n, unsigned seed) {
   return values;
 }
 
-/// Medians over `repeats` of the time of each graph in turn, in us, after warm-up.
-inline double time_graphs(const std::vector<std::function<void(cudaStream_t)>>& calls,
-                          int repeats) {
-  cudaStream_t stream;
-  cudaStreamCreate(&stream);
-  std::vector<cudaGraphExec_t> graphs;
-  for (const auto& call : calls) {
-    cudaGraph_t graph;
-    cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
-    call(stream);
-    hisa::cuda::check(cudaStreamEndCapture(stream, &graph), "capture");
-    graphs.emplace_back();
-    hisa::cuda::check(cudaGraphInstantiate(&graphs.back(), graph, 0), "instantiate");
-    cudaGraphDestroy(graph);
+/// Medians of the times of replays, in us. Under load a card soon lowers its clocks to keep to its
+/// power: an H200 after 30 ms of products without a pause.
+struct Times {
+  double rested;    ///< in the first 20 ms after a pause
+  double sustained; ///< after half a second of load
+};
+
+/// Replays of each of some graphs in turn.
+class Replays {
+public:
+  explicit Replays(const std::vector<std::function<void(cudaStream_t)>>& calls) {
+    cudaStreamCreate(&stream_);
+    for (const auto& call : calls) {
+      cudaGraph_t graph;
+      cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);
+      call(stream_);
+      hisa::cuda::check(cudaStreamEndCapture(stream_, &graph), "capture");
+      graphs_.emplace_back();
+      hisa::cuda::check(cudaGraphInstantiate(&graphs_.back(), graph, 0), "instantiate");
+      cudaGraphDestroy(graph);
+    }
   }
-  cudaEvent_t begin, end;
-  cudaEventCreate(&begin), cudaEventCreate(&end);
-  std::vector<float> times;
-  for (int i = 0; i < repeats + 5; ++i) {
-    auto const graph = graphs[std::size_t(i) % graphs.size()];
-    cudaEventRecord(begin, stream);
-    cudaGraphLaunch(graph, stream);
-    cudaEventRecord(end, stream);
-    hisa::cuda::check(cudaEventSynchronize(end), "run");
-    float ms = 0;
-    cudaEventElapsedTime(&ms, begin, end);
-    if (i >= 5)
-      times.push_back(ms * 1000);
+  Replays(const Replays&) = delete;
+  Replays& operator=(const Replays&) = delete;
+  ~Replays() {
+    for (auto graph : graphs_)
+      cudaGraphExecDestroy(graph);
+    for (auto event : events_)
+      cudaEventDestroy(event);
+    cudaStreamDestroy(stream_);
   }
-  for (auto graph : graphs)
-    cudaGraphExecDestroy(graph);
-  cudaEventDestroy(begin), cudaEventDestroy(end), cudaStreamDestroy(stream);
-  std::nth_element(times.begin(), times.begin() + std::ptrdiff_t(times.size() / 2), times.end());
-  return times[times.size() / 2];
+
+  void start(std::int64_t n) {
+    for (; n > 0; --n)
+      cudaGraphLaunch(graphs_[next_++ % graphs_.size()], stream_);
+  }
+  /// Starts n more, without a pause between.
+  void start_timed(std::size_t n) {
+    for (; n > 0; --n) {
+      record();
+      start(1);
+      record();
+    }
+  }
+  /// The median of those that were timed; forgets them.
+  double median() {
+    hisa::cuda::check(cudaStreamSynchronize(stream_), "run");
+    std::vector<float> times(used_ / 2);
+    for (std::size_t i = 0; i < times.size(); ++i)
+      cudaEventElapsedTime(&times[i], events_[2 * i], events_[2 * i + 1]);
+    used_ = 0;
+    auto const middle = times.begin() + std::ptrdiff_t(times.size() / 2);
+    std::nth_element(times.begin(), middle, times.end());
+    return *middle * 1000;
+  }
+
+private:
+  cudaStream_t stream_;
+  std::vector<cudaGraphExec_t> graphs_;
+  std::vector<cudaEvent_t> events_;
+  std::size_t next_ = 0, used_ = 0;
+
+  void record() {
+    if (used_ == events_.size()) {
+      events_.emplace_back();
+      cudaEventCreate(&events_.back());
+    }
+    cudaEventRecord(events_[used_++], stream_);
+  }
+};
+
+/// Times graphs of the calls, `repeats` replays or a few more.
+inline Times time_graphs(const std::vector<std::function<void(cudaStream_t)>>& calls,
+                         std::size_t repeats) {
+  Replays replays(calls);
+  auto const rest = [] { std::this_thread::sleep_for(std::chrono::milliseconds(200)); };
+  replays.start(5); // of cold caches
+  replays.start_timed(1);
+  double const about = replays.median();
+  auto const fit = static_cast<std::size_t>(std::max(20'000 / about - 1, 1.0));
+  for (std::size_t i = 0; i < repeats; i += fit) {
+    hisa::cuda::check(cudaDeviceSynchronize(), "run");
+    rest();
+    replays.start(1);
+    replays.start_timed(std::min(fit, repeats));
+  }
+  double const rested = replays.median();
+  replays.start(static_cast<std::int64_t>(500'000 / about));
+  replays.start_timed(repeats);
+  return {rested, replays.median()};
 }
 
 } // namespace bench
