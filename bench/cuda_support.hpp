@@ -49,7 +49,7 @@ inline std::vector<hisa::e4m3fn> random_values(std::size_t n, unsigned seed) {
 }
 
 /// Medians of the times of replays, in us. Under load a card soon lowers its clocks to keep to its
-/// power: an H200 after 30 ms of products without a pause.
+/// power: an H200 after some 30 ms of products without a pause.
 struct Times {
   double rested;    ///< in the first 20 ms after a pause
   double sustained; ///< after half a second of load
