@@ -49,9 +49,9 @@ inline std::vector<hisa::e4m3fn> random_values(std::size_t n, unsigned seed) {
 }
 
 /// Medians of the times of replays, in us. Under load a card soon lowers its clocks to keep to its
-/// power: an H200 after some 30 ms of products without a pause.
+/// power: an H200 after 30 to 70 ms of products without a pause.
 struct Times {
-  double rested;    ///< in the first 20 ms after a pause
+  double rested;    ///< in the first 20 ms after a pause; of calls over 7 ms, the second after it
   double sustained; ///< after half a second of load
 };
 
@@ -59,10 +59,11 @@ struct Times {
 class Replays {
 public:
   explicit Replays(const std::vector<std::function<void(cudaStream_t)>>& calls) {
-    cudaStreamCreate(&stream_);
+    hisa::cuda::check(cudaStreamCreate(&stream_), "stream");
     for (const auto& call : calls) {
       cudaGraph_t graph;
-      cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);
+      hisa::cuda::check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
+                        "capture");
       call(stream_);
       hisa::cuda::check(cudaStreamEndCapture(stream_, &graph), "capture");
       graphs_.emplace_back();
@@ -82,7 +83,7 @@ public:
 
   void start(std::int64_t n) {
     for (; n > 0; --n)
-      cudaGraphLaunch(graphs_[next_++ % graphs_.size()], stream_);
+      hisa::cuda::check(cudaGraphLaunch(graphs_[next_++ % graphs_.size()], stream_), "launch");
   }
   /// Starts n more, without a pause between.
   void start_timed(std::size_t n) {
@@ -97,7 +98,8 @@ public:
     hisa::cuda::check(cudaStreamSynchronize(stream_), "run");
     std::vector<float> times(used_ / 2);
     for (std::size_t i = 0; i < times.size(); ++i)
-      cudaEventElapsedTime(&times[i], events_[2 * i], events_[2 * i + 1]);
+      hisa::cuda::check(cudaEventElapsedTime(&times[i], events_[2 * i], events_[2 * i + 1]),
+                        "time");
     used_ = 0;
     auto const middle = times.begin() + std::ptrdiff_t(times.size() / 2);
     std::nth_element(times.begin(), middle, times.end());
@@ -113,9 +115,9 @@ private:
   void record() {
     if (used_ == events_.size()) {
       events_.emplace_back();
-      cudaEventCreate(&events_.back());
+      hisa::cuda::check(cudaEventCreate(&events_.back()), "event");
     }
-    cudaEventRecord(events_[used_++], stream_);
+    hisa::cuda::check(cudaEventRecord(events_[used_++], stream_), "record");
   }
 };
 

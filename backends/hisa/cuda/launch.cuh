@@ -213,8 +213,9 @@ static_assert(SelectSizes::Long::ctas * (sizeof(TokenStorage<SelectSizes::Long>)
               multiprocessor_bytes);
 
 /// Shared memory for each of `ctas` CTAs: what it needs, or so much more that no multiprocessor has
-/// room for more than its share of them. Else those that the kernel before leaves first take as
-/// many as they have room for, and others none.
+/// room for more than its share of them. Else the multiprocessors that the kernel before leaves
+/// first may take as many as they have room for, and others none (inferred from times). Kernels of
+/// other streams have less room beside them.
 inline std::size_t spread_bytes(std::size_t needed, std::int64_t ctas, const Device& device) {
   std::int64_t const share = (ctas + device.processors - 1) / device.processors;
   std::size_t const room = multiprocessor_bytes / static_cast<std::size_t>(share > 1 ? share : 1);
