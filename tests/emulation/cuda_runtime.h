@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <map>
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2 };
 const char* cudaGetErrorString(cudaError_t error);
@@ -63,10 +64,15 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, T*) {
   return cudaSuccess;
 }
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+/// Refuses another value than a kernel got before: a second thread may be between its own setting
+/// and its launch.
 template <class T>
-cudaError_t cudaFuncSetAttribute(T*, cudaFuncAttribute, int value) {
-  return static_cast<std::size_t>(value) <= emulation::max_shared_bytes ? cudaSuccess
-                                                                        : cudaErrorInvalidValue;
+cudaError_t cudaFuncSetAttribute(T* kernel, cudaFuncAttribute, int value) {
+  static std::map<T*, int> values;
+  bool const possible = static_cast<std::size_t>(value) <= emulation::max_shared_bytes;
+  return possible && values.try_emplace(kernel, value).first->second == value
+             ? cudaSuccess
+             : cudaErrorInvalidValue;
 }
 
 enum cudaLaunchAttributeID {

@@ -74,13 +74,15 @@ inline dim3 row_of_ctas(std::int64_t ctas) {
 }
 
 /// Launches `kernel(task)` with `bytes` of dynamic shared memory, `cluster` CTAs together.
+/// @param most  bytes that any launch of the kernel asks for, the same for all: the kernel's limit
+///              is one for all threads of the host
 template <class Task>
-void launch(void (*kernel)(Task), dim3 ctas, int threads, std::size_t bytes, cudaStream_t stream,
-            const Task& task, const char* name, int cluster = 1) {
+void launch(void (*kernel)(Task), dim3 ctas, int threads, std::size_t bytes, std::size_t most,
+            cudaStream_t stream, const Task& task, const char* name, int cluster = 1) {
   if (ctas.x == 0)
     return;
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                             static_cast<int>(bytes)),
+                             static_cast<int>(most)),
         name);
   cudaLaunchAttribute attributes[2] = {};
   attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization; // see begin_kernel
@@ -95,6 +97,35 @@ void launch(void (*kernel)(Task), dim3 ctas, int threads, std::size_t bytes, cud
   config.attrs = attributes;
   config.numAttrs = cluster > 1 ? 2 : 1;
   check(cudaLaunchKernelEx(&config, kernel, task), name);
+}
+
+/// The same, always with as many bytes.
+template <class Task>
+void launch(void (*kernel)(Task), dim3 ctas, int threads, std::size_t bytes, cudaStream_t stream,
+            const Task& task, const char* name, int cluster = 1) {
+  launch(kernel, ctas, threads, bytes, bytes, stream, task, name, cluster);
+}
+
+/// A multiprocessor's shared memory, of which each CTA takes so much beside what it asks for.
+inline constexpr std::size_t multiprocessor_bytes = 228 * 1024, bytes_beside = 1024;
+
+/// Shared memory for each of `ctas` CTAs: what it needs, or so much more that no multiprocessor has
+/// room for more than its share of them. Else the multiprocessors that the kernel before leaves
+/// first may take as many as they have room for, and others none (inferred from times). Kernels of
+/// other streams have less room beside them.
+inline std::size_t spread_bytes(std::size_t needed, std::int64_t ctas, const Device& device) {
+  std::int64_t const share = (ctas + device.processors - 1) / device.processors;
+  std::size_t const room = multiprocessor_bytes / static_cast<std::size_t>(share > 1 ? share : 1);
+  std::size_t const most = room > bytes_beside ? (room - bytes_beside) / 128 * 128 : 0;
+  return needed > most ? needed : most;
+}
+
+/// Launches `kernel(task)` by CTAs that spread over the multiprocessors.
+template <class Task>
+void launch_spread(void (*kernel)(Task), std::int64_t ctas, int threads, std::size_t needed,
+                   const Device& device, cudaStream_t stream, const Task& task, const char* name) {
+  launch(kernel, row_of_ctas(ctas), threads, spread_bytes(needed, ctas, device),
+         multiprocessor_bytes - bytes_beside, stream, task, name);
 }
 
 /// Describes a tensor to the copy engine: `count` rows of `width` elements, `stride` bytes apart,
@@ -206,28 +237,13 @@ struct SelectSizes {
   static constexpr int max_topk = LongMany::max_k;
 };
 
-/// A multiprocessor's shared memory, of which each CTA takes so much beside what it asks for.
-inline constexpr std::size_t multiprocessor_bytes = 228 * 1024, bytes_beside = 1024;
-
 static_assert(SelectSizes::Long::ctas * (sizeof(TokenStorage<SelectSizes::Long>) + bytes_beside) <=
               multiprocessor_bytes);
 
-/// Shared memory for each of `ctas` CTAs: what it needs, or so much more that no multiprocessor has
-/// room for more than its share of them. Else the multiprocessors that the kernel before leaves
-/// first may take as many as they have room for, and others none (inferred from times). Kernels of
-/// other streams have less room beside them.
-inline std::size_t spread_bytes(std::size_t needed, std::int64_t ctas, const Device& device) {
-  std::int64_t const share = (ctas + device.processors - 1) / device.processors;
-  std::size_t const room = multiprocessor_bytes / static_cast<std::size_t>(share > 1 ? share : 1);
-  std::size_t const most = room > bytes_beside ? (room - bytes_beside) / 128 * 128 : 0;
-  return needed > most ? needed : most;
-}
-
 template <class Policy>
 void launch_tokens(const TokenTask& task, const Device& device, cudaStream_t stream) {
-  std::int64_t const rows = task.level.count;
-  launch(token_kernel<Policy>, row_of_ctas(rows), Policy::threads,
-         spread_bytes(sizeof(TokenStorage<Policy>), rows, device), stream, task, "hisa::tokens");
+  launch_spread(token_kernel<Policy>, task.level.count, Policy::threads,
+                sizeof(TokenStorage<Policy>), device, stream, task, "hisa::tokens");
 }
 
 template <class Policy>
@@ -250,10 +266,9 @@ int row_ctas(const TopkTask& task, std::int64_t rows, const Device& device) {
 
 template <class Policy, class Source>
 void launch_keep_as(const KeepTask<Source>& task, const Device& device, cudaStream_t stream) {
-  std::int64_t const groups = (task.level.count + group_queries - 1) / group_queries;
-  launch(keep_kernel<Policy, Source>, row_of_ctas(groups), Policy::threads,
-         spread_bytes(sizeof(KeepStorage<Policy, Source>), groups, device), stream, task,
-         "hisa::keep");
+  launch_spread(keep_kernel<Policy, Source>, (task.level.count + group_queries - 1) / group_queries,
+                Policy::threads, sizeof(KeepStorage<Policy, Source>), device, stream, task,
+                "hisa::keep");
 }
 
 /// @param candidates  blocks that a query may choose among
