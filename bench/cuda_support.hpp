@@ -81,6 +81,11 @@ public:
     cudaStreamDestroy(stream_);
   }
 
+  /// One replay of the graph of calls[i], with the results that it left.
+  void run(std::size_t i) {
+    hisa::cuda::check(cudaGraphLaunch(graphs_[i], stream_), "launch");
+    hisa::cuda::check(cudaStreamSynchronize(stream_), "run");
+  }
   void start(std::int64_t n) {
     for (; n > 0; --n)
       hisa::cuda::check(cudaGraphLaunch(graphs_[next_++ % graphs_.size()], stream_), "launch");
@@ -121,10 +126,8 @@ private:
   }
 };
 
-/// Times graphs of the calls, `repeats` replays or a few more.
-inline Times time_graphs(const std::vector<std::function<void(cudaStream_t)>>& calls,
-                         std::size_t repeats) {
-  Replays replays(calls);
+/// Times `repeats` replays, or a few more.
+inline Times time_replays(Replays& replays, std::size_t repeats) {
   auto const rest = [] { std::this_thread::sleep_for(std::chrono::milliseconds(200)); };
   replays.start(5); // of cold caches
   replays.start_timed(1);
