@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Prefill on CUDA: the hierarchical and the flat indexer, the scoring kernel and the top-k alone,
 // on a trained dump and on random data. Prints one JSON object a line. Results are checked as one
-// more replay leaves them: some rows of a selection exactly against the scores of the same kernels,
-// some rows of scores to the bit against those of a query by itself, and these against the
-// contract's bound. A wrong one ends the program with exit code 1.
+// more replay of the first of three copies leaves them: some rows of a selection exactly against
+// the scores of the same kernels, of top-k against those given, some rows of scores to the bit
+// against those of a query by itself, and these, some of them, against the contract's bound. A
+// wrong one ends the program with exit code 1.
 //
 //   cuda_prefill DUMP [case ...]     case: hisa:M:L:B:m  two:M:L  flat:M:L  score:M:L  topk:M:L,
 //                                    each but topk also as precise-hisa:... for that arithmetic

@@ -81,7 +81,7 @@ public:
     cudaStreamDestroy(stream_);
   }
 
-  /// One replay of the graph of calls[i], with the results that it left.
+  /// One replay of the graph of calls[i]; returns when its results are there.
   void run(std::size_t i) {
     hisa::cuda::check(cudaGraphLaunch(graphs_[i], stream_), "launch");
     hisa::cuda::check(cudaStreamSynchronize(stream_), "run");
