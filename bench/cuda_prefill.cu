@@ -187,11 +187,8 @@ void run_index(const std::string& what, const char* name, const std::vector<Data
                double(M) * double(L) / LevelsT::block_sizes()[l + 1];
   }
   pairs += double(M) * rows;
-  bench::Replays replays(calls);
-  bench::Times const us = bench::time_replays(replays, L * M > (std::int64_t(1) << 28) ? 12 : 30);
+  bench::Times const us = bench::time_graphs(calls, L * M > (std::int64_t(1) << 28) ? 12 : 30, out);
 
-  cuda::check(cudaMemset(out.data, 0xa5, out.size * 4), "memset");
-  replays.run(0);
   const Data& d = data[0];
   auto const indices = out.host();
   auto const q = d.q.host(), k = d.k.host();
@@ -226,10 +223,7 @@ void run_score(const std::string& what, const char* name, const std::vector<Data
     calls.push_back([&](cudaStream_t stream) {
       cuda::score(stream, d.queries(), d.keys(), d.ranges(), out.data, L, d.arithmetic);
     });
-  bench::Replays replays(calls);
-  bench::Times const us = bench::time_replays(replays, 15);
-  cuda::check(cudaMemset(out.data, 0xa5, out.size * 4), "memset");
-  replays.run(0);
+  bench::Times const us = bench::time_graphs(calls, 15, out);
   const Data& d = data[0];
   auto const q = d.q.host(), k = d.k.host();
   auto const w = d.w.host(), scale = d.scale.host();
@@ -261,10 +255,7 @@ void run_topk(const std::string& what, std::int64_t M, std::int64_t L) {
     calls.push_back([&](cudaStream_t stream) {
       cuda::topk(stream, {r.data, L, nullptr, L, topk, {out.data}}, M);
     });
-  bench::Replays replays(calls);
-  bench::Times const us = bench::time_replays(replays, 20);
-  cuda::check(cudaMemset(out.data, 0xa5, out.size * 4), "memset");
-  replays.run(0);
+  bench::Times const us = bench::time_graphs(calls, 20, out);
   auto const indices = out.host();
   for (std::int64_t t : {std::int64_t(0), M - 1}) {
     std::vector<float> row(static_cast<std::size_t>(L));

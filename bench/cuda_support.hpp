@@ -126,8 +126,12 @@ private:
   }
 };
 
-/// Times `repeats` replays, or a few more.
-inline Times time_replays(Replays& replays, std::size_t repeats) {
+/// Times `repeats` replays of graphs of the calls, or a few more; then `out` holds nothing but what
+/// one more replay of the first leaves there.
+template <class T>
+Times time_graphs(const std::vector<std::function<void(cudaStream_t)>>& calls, std::size_t repeats,
+                  const Device<T>& out) {
+  Replays replays(calls);
   auto const rest = [] { std::this_thread::sleep_for(std::chrono::milliseconds(200)); };
   replays.start(5); // of cold caches
   replays.start_timed(1);
@@ -142,7 +146,10 @@ inline Times time_replays(Replays& replays, std::size_t repeats) {
   double const rested = replays.median();
   replays.start(static_cast<std::int64_t>(500'000 / about));
   replays.start_timed(repeats);
-  return {rested, replays.median()};
+  double const sustained = replays.median();
+  hisa::cuda::check(cudaMemset(out.data, 0xa5, out.size * sizeof(T)), "memset");
+  replays.run(0);
+  return {rested, sustained};
 }
 
 } // namespace bench
