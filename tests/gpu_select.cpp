@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // The selection that CUDA and HIP share, in lockstep on the host, against the reference.
 #include <hisa/gpu/lockstep.hpp>
+#include <hisa/gpu/running.hpp>
 #include <hisa/gpu/select.hpp>
 #include <hisa/reference.hpp>
 
@@ -155,6 +156,48 @@ std::vector<std::vector<float>> adversarial(std::size_t n) {
   }
   rows.insert(rows.end(), {zeros, one_bin, mixed});
   return rows;
+}
+
+/// In parts of 3072 scores, by 96 lanes over a list of 8192, from which the reference then chooses.
+/// The first part begins at `skip`.
+std::vector<std::int64_t> in_parts(const std::vector<float>& scores, int k, std::uint32_t skip = 0,
+                                   int skipped = -1, int* barriers = nullptr) {
+  constexpr int lanes = 96, capacity = 8192;
+  using Select = hisa::gpu::RunningSelect<Lockstep::Lane, lanes, capacity, 1024>;
+  auto storage = std::make_unique<hisa::gpu::RunningStorage<1024>>();
+  std::vector<hisa::gpu::Contender> listed(capacity); // aligned as memory of that size is
+  hisa::gpu::ContenderList list;
+  list.contenders = listed.data();
+  Lockstep machine(lanes, skipped);
+  std::size_t const parts = (scores.size() + skip + Select::batch - 1) / Select::batch;
+  std::vector<float> padded(parts * Select::batch, infinity); // what does not count
+  std::copy(scores.begin(), scores.end(), padded.begin() + skip);
+  machine.run([&](const Lockstep::Lane& lane) {
+    prepare(lane, *storage);
+    Select select(lane, *storage);
+    hisa::gpu::ContenderList own = list;
+    auto const end = std::uint32_t(scores.size()) + skip;
+    for (std::uint32_t first = 0; first < end; first += Select::batch)
+      select.take(own, k,
+                  {padded.data() + first, first < skip ? skip - first : 0,
+                   std::min<std::uint32_t>(end - first, Select::batch)},
+                  std::int32_t(first) - std::int32_t(skip));
+    if (lane.lane() == 0)
+      list = own;
+  });
+  if (barriers != nullptr)
+    *barriers = machine.barriers();
+  std::vector<std::int64_t> chosen;
+  if (skipped < 0) {
+    CHECK(list.count <= capacity);
+    CHECK(list.count >= std::min<std::int64_t>(k, std::int64_t(scores.size())));
+  }
+  std::vector<float> left;
+  for (int i = 0; i < list.count; ++i)
+    left.push_back(listed[std::size_t(i)].score);
+  for (std::int64_t i : hisa::reference::select(left, k))
+    chosen.push_back(listed[std::size_t(i)].position);
+  return chosen;
 }
 
 } // namespace
@@ -322,9 +365,36 @@ TEST_CASE("every barrier of the selections is needed") {
   }
   every_barrier_is_needed(
       [&](int skipped, int* barriers) { again(rows[6], 700, {.skipped = skipped}, barriers); }, 8);
+  for (int k : {2048, 4608, 60}) { // by bins, many of a batch that is not whole, by digits and ties
+    std::vector<float> row = k == 60 ? std::vector<float>(9000, 1.0f) : normal(15000, 4);
+    every_barrier_is_needed(
+        [&](int skipped, int* barriers) { in_parts(row, k, 0, skipped, barriers); }, 8);
+  }
   every_barrier_is_needed( // nothing has to be decided, so no radix select waits for the first
       [&](int skipped, int* barriers) {
         stream<512, 256>(normal(50, 9), 100, {.offset = 2, .skipped = skipped}, barriers);
       },
       3, 1);
+}
+
+TEST_CASE("selection from a row that comes in parts is exact on adversarial rows") {
+  for (std::size_t n : {std::size_t(1), std::size_t(2047), std::size_t(6144), std::size_t(40001)})
+    for (const auto& scores : adversarial(n))
+      for (int k : {1, 63, 2048})
+        for (std::uint32_t skip : {0u, 3u, 127u}) {
+          INFO("n = " << n << ", k = " << k << ", skip = " << skip);
+          CHECK(in_parts(scores, k, skip) == hisa::reference::select(scores, k));
+        }
+}
+
+TEST_CASE("rows in parts whose scores rise") {
+  std::vector<float> rising(60000);
+  for (std::size_t i = 0; i < rising.size(); ++i)
+    rising[i] = float(i) - 30000;
+  CHECK(in_parts(rising, 2048) == hisa::reference::select(rising, 2048));
+  CHECK(in_parts(rising, 1) == hisa::reference::select(rising, 1));
+  CHECK(in_parts(rising, 4608) == hisa::reference::select(rising, 4608)); // the most
+  for (float& score : rising) // not normal, and zeros that equal what is not, if that is flushed
+    score = score > 20000 ? score * 0x1p-149f : 0;
+  CHECK(in_parts(rising, 2048) == hisa::reference::select(rising, 2048));
 }

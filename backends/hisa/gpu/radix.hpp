@@ -299,16 +299,17 @@ private:
   /// the need-th candidate lies says which. Each lane clears its bins. Returns how many were
   /// counted.
   HISA_FUNCTION void choose_bin(const Alone&, std::int32_t need) {
-    int const mine = Bins / 4 / g_.size(); // words of four bins
+    int const mine = (Bins / 4 + g_.size() - 1) / g_.size(); // words of four bins, at most
+    bool const all_alike = mine * g_.size() == Bins / 4;
     int const highest = Bins / 4 - 1 - g_.lane() * mine;
     Words* const top = words(s_.histogram[counted_], highest);
     std::uint32_t own = 0;
-    for (int w = 0; w < mine; ++w)
+    for (int w = 0; w < mine && (all_alike || w <= highest); ++w)
       own += sum(g_.load(top - w).v);
     half_ ^= 1;
     auto before = exclusive_scan(g_, own, s_.scan, half_).before;
     bool const here = of_all(before) < need && need <= of_all(before + own);
-    for (int w = 0; w < mine; ++w) {
+    for (int w = 0; w < mine && (all_alike || w <= highest); ++w) {
       if (here)
         find_in(g_.load(top - w).v, 4 * (highest - w), need, before);
       g_.store(top - w, Words{});

@@ -26,13 +26,18 @@ template <class R>
 concept ScoreRow = requires(R& row, std::uint32_t at, const Scores& scores) {
   { row.first } -> std::same_as<std::uint32_t&>;
   { row.end } -> std::same_as<std::uint32_t&>;
-  { row.plain(at, at) } -> std::same_as<bool>; // [at, at + count) are candidates as memory says
-  { row.address(at) } -> std::same_as<const Words*>; // of four plain ones
-  { row.scores(at) } -> std::same_as<Scores>;        // of four plain ones
+  { row.plain(at, at) } -> std::same_as<bool>;    // [at, at + count) are candidates as memory says
+  { row.scores(at) } -> std::same_as<Scores>;     // of four plain ones
   { row.keys(at, scores) } -> std::same_as<Four>; // of any four; `scores` matter if they are plain
   // As `keys`; no_score for what is no candidate, and perhaps for what counts -inf.
   { row.masked(at, scores) } -> std::same_as<Scores>;
   { row.key(at) } -> std::same_as<std::uint32_t>; // of one candidate
+};
+
+/// The same, where four plain scores are neighbours in memory.
+template <class R>
+concept StoredScoreRow = ScoreRow<R> && requires(R& row, std::uint32_t at) {
+  { row.address(at) } -> std::same_as<const Words*>; // of four plain ones
 };
 
 /// The keys of four positions.

@@ -18,7 +18,7 @@ namespace gpu {
 /// The k best of a long row, which the groups of the cluster share: emit(rank, position) for each,
 /// ranks ascending with positions, each by a lane of the group in whose slice it is. StreamSelect
 /// says how large k may be.
-template <Group G, Cluster C, int Capacity, int Bins, int Rounds, int Lanes, ScoreRow Row,
+template <Group G, Cluster C, int Capacity, int Bins, int Rounds, int Lanes, StoredScoreRow Row,
           class Emit>
 HISA_FUNCTION void select_stream(const G& g, const C& cluster,
                                  StreamStorage<Capacity, Bins, Rounds, Lanes>& storage,

@@ -46,7 +46,7 @@ public:
 
   /// Takes the candidates of a row.
   /// @param seed_from  sampled for a seed; null: no seed
-  template <ScoreRow Row>
+  template <StoredScoreRow Row>
   HISA_FUNCTION void read(const Row& row, const Row* seed_from) {
     std::uint32_t at = row.first / 4 * 4;
     std::int32_t const rank = seed_from == nullptr ? 0 : seed_rank(*seed_from);
@@ -187,7 +187,7 @@ private:
   HISA_FUNCTION bool drops() const { return least_ > candidate_key(minus_infinity); }
 
   /// Asks for the batch that begins at `at`.
-  template <ScoreRow Row>
+  template <StoredScoreRow Row>
   HISA_FUNCTION void fetch(const Row& row, std::uint32_t at, int slot) const {
     if (row.plain(at, Rounds * round())) {
       HISA_UNROLL
@@ -200,7 +200,7 @@ private:
     }
     g_.commit();
   }
-  template <ScoreRow Row>
+  template <StoredScoreRow Row>
   HISA_FUNCTION void fetch_four(const Row& row, std::uint32_t at, Words& to) const {
     if (row.plain(at, 4))
       g_.copy(&to, row.address(at));
@@ -208,7 +208,7 @@ private:
       g_.store(&to, __builtin_bit_cast(Words, row.masked(at, Scores{})));
   }
   /// Asks for a sample.
-  template <ScoreRow Row>
+  template <StoredScoreRow Row>
   HISA_FUNCTION void fetch_sample(const Row& row) const {
     constexpr std::uint32_t fours = Sample::fours;
     auto const lanes = static_cast<std::uint32_t>(g_.size());
@@ -222,7 +222,7 @@ private:
 
   /// Takes batches from `at` on as long as they fit the buffer; the first was asked for in slot 0.
   /// Returns where it ended.
-  template <ScoreRow Row>
+  template <StoredScoreRow Row>
   HISA_FUNCTION std::uint32_t read_batches(const Row& row, std::uint32_t at) {
     for (int slot = 0; at < row.end; slot ^= 1) {
       std::uint32_t const next = at + Rounds * round();
@@ -237,7 +237,7 @@ private:
 
   /// The rank in a sample of a score that lets a few more than k pass: those that are expected
   /// among the k best and more than four standard deviations beyond. 0: no use.
-  template <ScoreRow Row>
+  template <StoredScoreRow Row>
   HISA_FUNCTION std::int32_t seed_rank(const Row& row) const {
     std::uint32_t const n = row.end - row.first;
     auto const samples = static_cast<std::uint32_t>(4 * Sample::fours * g_.size());
