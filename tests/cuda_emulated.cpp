@@ -145,11 +145,95 @@ TEST_CASE("a call that does not fit the workspace is divided into equal parts") 
   CHECK(fitting(one, 8192, std::size_t(1) << 28) == 4096);
 }
 
+TEST_CASE("the flat kernel") {
+  auto const flat = [](std::int64_t M, std::int64_t N, int H, int topk, int ctas,
+                       Data data = Data::random) {
+    Case c = call(M, N, H, {}, {}, topk, data);
+    c.flat_ctas = ctas;
+    return c;
+  };
+  for (Data data : {Data::random, Data::ties, Data::zeros, Data::nan_scales, Data::one_bin,
+                    Data::infinite_scales})
+    passes(flat(5, 9001, 32, 257, 2, data));
+  passes(flat(8, 3073, 64, 64, 1));
+  passes(flat(1, 7001, 64, 4096, 1));
+  passes(flat(9, 1501, 64, 2048, 1));
+  passes(flat(3, 3, 64, 2048, 1));
+  Case precise = flat(5, 7001, 64, 100, 2);
+  precise.arithmetic = hisa::Arithmetic::precise;
+  passes(precise);
+  Case packed = call(14, 7000, 32, {}, {}, 300, Data::random, Boundary::counted, 0, -1, true);
+  packed.flat_ctas = 2, packed.base = IndexBase::absolute;
+  passes(packed);
+}
+
+TEST_CASE("a plan's calls go to the flat kernel, or to rows of scores where it would be slow") {
+  Case c = call(16, 7001, 32, {}, {}, 257);
+  c.flat_ctas = 2, c.limit = 3'000'000; // all 16 queries in one step
+  suite::Problem const problem(c, 3);
+  suite::Inputs const in(problem, c.levels);
+  suite::Indexer indexer(c);
+  auto layout = hisa::cuda::Layout::fitting({}, false, c.M, c.N, c.limit);
+  layout.add_flat(c.M, c.flat_ctas, c.limit);
+  REQUIRE(layout.bytes() == indexer.workspace_bytes());
+  REQUIRE(layout.listed == 16);
+  auto const listed = [&](const hisa::QueryRows& rows) { // how many lists have a plausible count
+    indexer.workspace().fill(0xa5);
+    auto const result = indexer.select(in, rows);
+    const std::int32_t* const counts = layout.divide(indexer.workspace().data).lists.counts;
+    return std::pair(result, std::count_if(counts, counts + 16, [](std::int32_t count) {
+                       return count >= 257 && count <= 8192;
+                     }));
+  };
+  auto const [all, lists] = listed({});
+  CHECK(lists == 16);
+  auto const [some, lists_of_some] = listed({3, 11}); // two groups for two CTAs
+  CHECK(lists_of_some == 8);
+  auto const [few, lists_of_few] = listed({3, 7}); // one
+  CHECK(lists_of_few == 0);
+  for (std::int64_t t = 3; t < 11; ++t)
+    CHECK(suite::same_row(all, t, some, t));
+  for (std::int64_t t = 3; t < 7; ++t)
+    CHECK(suite::same_row(all, t, few, t));
+}
+
+TEST_CASE("the workspace of the flat kernel") {
+  hisa::detail::LevelTable flat;
+  auto const with_limit = [&](std::size_t megabytes) {
+    std::size_t const limit = megabytes << 20;
+    auto layout = hisa::cuda::Layout::fitting(flat, false, 1024, 1 << 20, limit);
+    auto const queries = layout.queries;
+    layout.add_flat(1024, 132, limit);
+    CHECK(layout.queries == queries);
+    CHECK(layout.bytes() <= limit);
+    return layout.listed;
+  };
+  CHECK(with_limit(512) == 1024);
+  CHECK(with_limit(102) == 1024); // of any length
+  CHECK(with_limit(100) == 528);  // a group for each multiprocessor
+  CHECK(with_limit(71) == 528);
+  CHECK(with_limit(70) == 0);
+}
+
+TEST_CASE("which flat calls keep contenders only") {
+  hisa::cuda::Device device;
+  device.processors = 132;
+  std::int64_t const keys = 1 << 20;
+  for (std::int64_t const queries : {1024, 1056, 1053, 512, 8192, 528})
+    CHECK(device.suits_flat_kernel(queries, keys));
+  for (std::int64_t const queries : {1, 128, 511 - 4, 529, 800, 1020})
+    CHECK_FALSE(device.suits_flat_kernel(queries, keys));
+  CHECK_FALSE(device.suits_flat_kernel(1024, keys - 1));
+}
+
 TEST_CASE("many orders of threads, copies and products") {
   for (unsigned seed = 1; seed <= 12; ++seed) {
     INFO("seed " << seed);
     emulation::reseed(seed);
     passes(call(5, 1501, 64, {}, {}, 64), seed);
+    Case flat = call(5, 7001, 32, {}, {}, 64);
+    flat.flat_ctas = 2;
+    passes(flat, seed);
     passes(call(5, 1501, 32, {128, 16}, {5, 20}, 290), seed);
     Case lists = call(7, 1501, 32, {16}, {40}, 290);
     lists.indexing = suite::Indexing::refine;

@@ -64,6 +64,8 @@ public:
     options.boundary = c.boundary, options.index_base = c.base, options.workspace_limit = c.limit;
     options.arithmetic = c.arithmetic;
     indexing_ = c.indexing;
+    if (c.flat_ctas > 0)
+      device_.flat_keys = 1, device_.processors = c.flat_ctas;
     using Sizes = std::vector<std::int64_t>;
     if (sizes.empty())
       make<Levels<>>(shape, budgets, options);
@@ -114,6 +116,7 @@ private:
   std::int64_t topk_ = 0;
   std::string text_;
   Indexing indexing_ = Indexing::hierarchical;
+  cuda::Device device_ = cuda::Device::current();
 
   template <class LevelsT>
   void make(const Shape<>& shape, const Budgets& budgets, const Options& options) {
@@ -125,7 +128,7 @@ private:
       if (indexing_ == Indexing::refine)
         return adopt(cuda::make_plan<LevelsT, CallerBlocks>(shape, budgets, options),
                      [](const Inputs& in) { return in.block_lists(); });
-    adopt(cuda::make_plan<LevelsT>(shape, budgets, options), levels_of<LevelsT>);
+    adopt(cuda::make_plan<LevelsT>(device_, shape, budgets, options), levels_of<LevelsT>);
   }
   /// @param blocks  blocks(inputs) is what the plan's calls take as such
   template <class Plan, class Blocks>

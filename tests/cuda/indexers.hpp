@@ -75,6 +75,39 @@ inline std::vector<Case> adversarial_cases() {
   return all;
 }
 
+/// Flat calls whose scores are not stored, but contenders among them.
+inline std::vector<Case> flat_kernel_cases() {
+  std::vector<Case> all;
+  for (Data d : all_data) {
+    for (int heads : {64, 32})
+      for (Arithmetic a : {Arithmetic::native, Arithmetic::precise})
+        all.push_back({.M = 8,
+                       .N = 7000,
+                       .H = heads,
+                       .topk = 257,
+                       .data = d,
+                       .arithmetic = a,
+                       .flat_ctas = 2});
+    all.push_back({.M = 5, .N = 20001, .topk = 2048, .data = d, .flat_ctas = 2});
+    all.push_back({.M = 4, .N = 12288, .topk = 1, .data = d, .flat_ctas = 1});
+  }
+  all.push_back({.M = 16, .N = 60001, .topk = 2048, .flat_ctas = 4});
+  all.push_back({.M = 4, .N = 30000, .topk = 4096, .flat_ctas = 1});
+  all.push_back({.M = 8, .N = 9000, .topk = 500, .first = 77, .flat_ctas = 1});
+  all.push_back({.M = 22, .N = 12000, .topk = 300, .packed = true, .flat_ctas = 2});
+  all.push_back({.M = 12,
+                 .N = 6000,
+                 .topk = 300,
+                 .first = 3001,
+                 .base = IndexBase::absolute,
+                 .stride = 144,
+                 .flat_ctas = 1});
+  all.push_back({.M = 8, .N = 7000, .topk = 300, .limit = 700'000, .flat_ctas = 1}); // in two steps
+  all.push_back({.M = 40, .N = 40, .topk = 32, .flat_ctas = 10}); // some see fewer than k
+  all.push_back({.M = 3, .N = 3, .topk = 2048, .flat_ctas = 1});
+  return all;
+}
+
 /// What is small, tight or at an end.
 inline std::vector<Case> odd_cases() {
   return {
@@ -122,6 +155,9 @@ inline std::vector<Case> odd_cases() {
   };
 }
 
+inline void flat_kernel(const Scale& scale) {
+  run_all(scale, flat_kernel_cases());
+}
 inline void adversarial(const Scale& scale) {
   run_all(scale, adversarial_cases());
 }

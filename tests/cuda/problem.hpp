@@ -59,9 +59,10 @@ struct Case {
   std::size_t limit = Options{}.workspace_limit;
   Indexing indexing = Indexing::hierarchical;
   Arithmetic arithmetic = Arithmetic::native;
+  int flat_ctas = 0; ///< not 0: by the flat kernel with so many, for any number of keys
 
   std::string path() const {
-    std::string s = levels.empty() ? "flat" : "";
+    std::string s = flat_ctas > 0 ? "flat kernel" : levels.empty() ? "flat" : "";
     for (const auto& l : levels)
       s += s.empty() ? "B" : ">", s += std::to_string(l.block_size);
     constexpr const char* kinds[] = {"", "block-sparse ", "refine "};

@@ -28,6 +28,7 @@ inline constexpr Section sections[] = {
     {"topk", topk},
     {"topk-rows", topk_rows},
     {"adversarial", adversarial},
+    {"flat-kernel", flat_kernel},
     {"odd", odd},
     {"rounds", rounds},
     {"block-sparse", block_sparse},

@@ -175,9 +175,9 @@ struct ShortRows {
   static constexpr int max_k = Longest;
   using Storage = gpu::HeldStorage<Longest, 2048>;
 
-  template <class G, class Emit>
-  __device__ static void select(const G& g, const CtaCluster&, Storage& storage,
-                                const ContestRow& row, std::int32_t k, const Emit& emit) {
+  template <class G, class Row, class Emit>
+  __device__ static void select(const G& g, const CtaCluster&, Storage& storage, const Row& row,
+                                std::int32_t k, const Emit& emit) {
     gpu::select_held<Longest / 4 / threads>(g, storage, row, k, emit);
   }
 };

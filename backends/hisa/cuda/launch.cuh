@@ -4,7 +4,7 @@
 #pragma once
 
 #include <hisa/cuda/caller_blocks.cuh>
-#include <hisa/cuda/score.cuh>
+#include <hisa/cuda/flat.cuh>
 #include <hisa/cuda/tokens.cuh>
 #include <hisa/error.hpp>
 
@@ -39,6 +39,8 @@ struct Device {
   int architecture = 0; ///< 90 for sm_90
   int processors = 0;   ///< multiprocessors
   bool sm_90a = false;  ///< the program has code for sm_90a
+  /// Keys from which on the flat kernel is no slower than rows of scores (bench/README.md).
+  std::int64_t flat_keys = std::int64_t(1) << 20;
 
   static Device current() {
     Device d;
@@ -55,6 +57,16 @@ struct Device {
     else
       cudaGetLastError(); // a program without code for the device is no error here
     return d;
+  }
+
+  /// Queries of a group for each multiprocessor.
+  std::int64_t round() const { return std::int64_t(group_queries) * processors; }
+  /// Whether a flat call should keep contenders (flat.cuh): the buffer's keys are many, and whole
+  /// groups of queries for each CTA leave hardly a multiprocessor idle.
+  bool suits_flat_kernel(std::int64_t queries, std::int64_t keys) const {
+    std::int64_t const groups = (queries + group_queries - 1) / group_queries;
+    std::int64_t const places = (queries + round() - 1) / round() * processors;
+    return keys >= flat_keys && (places - groups) * 32 <= places;
   }
 
   /// Why there are no kernels for the device: "ARGUMENT is FOUND, expected EXPECTED", or empty.
@@ -175,6 +187,10 @@ struct Rows {
   std::int64_t count = 0, stride = 128;
 };
 
+inline Rows rows_of(const ContiguousKeys<e4m3fn>& keys) {
+  return {keys.values, keys.scales, keys.count, keys.row_stride == 0 ? 128 : keys.row_stride};
+}
+
 /// Sets what of the task follows from its queries and rows.
 inline void set_rows(ScoreTask& task, const Queries<e4m3fn>& queries, const Rows& rows) {
   task.queries = queries;
@@ -206,21 +222,32 @@ void launch_score(const ScoreTask& task, std::int64_t ctas, cudaStream_t stream)
   launch(score_kernel<Heads, A>, row_of_ctas(ctas), ScorePolicy<A>::threads,
          sizeof(ScoreStorage<Heads, A>), stream, task, "hisa::score");
 }
-
-/// @param tiles  of a group, about; of listed rows, at most
-inline void launch_score(ScoreTask task, std::int64_t tiles, Arithmetic arithmetic,
-                         const Device& device, cudaStream_t stream) {
-  constexpr std::int64_t share = 8; // tiles of a listed item that are worth its queries
-  bool const listed = task.pieces.rows != nullptr, native = arithmetic == Arithmetic::native;
-  task.cuts = listed ? 1 : group_cuts(task.groups(), tiles, device);
-  std::int64_t const items = task.groups() * (listed ? 1 + tiles / share : task.cuts);
-  std::int64_t const ctas = items < device.processors ? items : device.processors;
+template <int Heads, Arithmetic A>
+void launch_score(const FlatTask& task, std::int64_t ctas, cudaStream_t stream) {
+  launch(flat_kernel<Heads, A>, row_of_ctas(ctas), ScorePolicy<A>::threads,
+         sizeof(FlatStorage<Heads, A>), stream, task, "hisa::flat");
+}
+/// @tparam Task  ScoreTask or FlatTask
+template <class Task>
+void launch_score(const Task& task, std::int64_t ctas, Arithmetic arithmetic, cudaStream_t stream) {
+  bool const native = arithmetic == Arithmetic::native;
   if (task.queries.heads == 64)
     native ? launch_score<64, Arithmetic::native>(task, ctas, stream)
            : launch_score<64, Arithmetic::precise>(task, ctas, stream);
   else
     native ? launch_score<32, Arithmetic::native>(task, ctas, stream)
            : launch_score<32, Arithmetic::precise>(task, ctas, stream);
+}
+
+/// @param tiles  of a group, about; of listed rows, at most
+inline void launch_score(ScoreTask task, std::int64_t tiles, Arithmetic arithmetic,
+                         const Device& device, cudaStream_t stream) {
+  constexpr std::int64_t share = 8; // tiles of a listed item that are worth its queries
+  bool const listed = task.pieces.rows != nullptr;
+  task.cuts = listed ? 1 : group_cuts(task.groups(), tiles, device);
+  std::int64_t const items = task.groups() * (listed ? 1 + tiles / share : task.cuts);
+  std::int64_t const ctas = items < device.processors ? items : device.processors;
+  launch_score(task, ctas, arithmetic, stream);
 }
 
 /// How selections run, by what they are asked for.
@@ -244,6 +271,15 @@ template <class Policy>
 void launch_tokens(const TokenTask& task, const Device& device, cudaStream_t stream) {
   launch_spread(token_kernel<Policy>, task.level.count, Policy::threads,
                 sizeof(TokenStorage<Policy>), device, stream, task, "hisa::tokens");
+}
+
+/// Has tokens chosen from lists of contenders.
+inline void launch_contenders(const ContenderTask& task, const Device& device,
+                              cudaStream_t stream) {
+  using Policy = SelectSizes::Short;
+  static_assert(FlatSizes::capacity <= Policy::longest);
+  launch_spread(contender_kernel<Policy>, task.level.count, Policy::threads,
+                sizeof(TokenStorage<Policy>), device, stream, task, "hisa::contenders");
 }
 
 template <class Policy>

@@ -81,7 +81,11 @@ public:
       : levels_(c.levels), max_queries_(c.max_queries), max_keys_(c.max_keys), heads_(c.heads),
         head_dim_(c.head_dim), topk_(c.topk), options_(c.options), device_(device),
         layout_(Layout::fitting(levels_, own_lists, max_queries_, max_keys_,
-                                options_.workspace_limit)) {}
+                                options_.workspace_limit)) {
+    if (LevelsT::count == 0 && topk_ <= FlatSizes::max_topk &&
+        device_.suits_flat_kernel(std::min(max_queries_, device_.round()), max_keys_))
+      layout_.add_flat(max_queries_, device.processors, options_.workspace_limit);
+  }
 
   /// Bytes of workspace that a call needs; exact.
   std::size_t workspace_bytes() const { return layout_.bytes(); }
@@ -93,6 +97,7 @@ public:
                            : "sm_90a, precise by the fp16 tensor core") +
            ": scores of " + std::to_string(std::min(layout_.queries, max_queries_)) +
            " queries at a time in the workspace, " +
+           (layout_.ctas > 0 ? "or of calls with many queries and keys only contenders, " : "") +
            (own_lists ? "the caller's block lists" : std::to_string(levels_.count + 1) + " levels");
   }
 
@@ -177,18 +182,24 @@ private:
     check_call(queries, keys, pooled, lists, visibility, out, workspace);
     QueryRows const part = hisa::detail::checked_rows("cuda::Plan", rows, queries.count);
     Parts const parts = layout_.divide(workspace.data);
-    for (std::int64_t first = part.first; first < part.end; first += layout_.queries) {
+    bool const flat =
+        layout_.ctas > 0 && device_.suits_flat_kernel(part.end - part.first, keys.count);
+    std::int64_t const step = flat ? layout_.listed : layout_.queries;
+    for (std::int64_t first = part.first; first < part.end; first += step) {
       Level level;
       level.visibility = visibility;
       level.first = first;
-      level.count = std::min(layout_.queries, part.end - first);
+      level.count = std::min(step, part.end - first);
       level.max_keys = std::min(max_keys_, keys.count);
       level.boundary = options_.boundary;
       level.identity = own_lists ? 0 : topk_; // lists of the caller are never widened
       PieceLists pieces;                      // all rows
       for (int l = 0; l < LevelsT::count; ++l)
         run_level(stream, l, level, pieces, queries, pooled, lists, out, parts);
-      run_tokens(stream, level, pieces, queries, keys, out, parts);
+      if (flat)
+        run_flat(stream, level, queries, keys, out, parts);
+      else
+        run_tokens(stream, level, pieces, queries, keys, out, parts);
     }
   }
 
@@ -228,14 +239,27 @@ private:
                   const Queries<e4m3fn>& queries, const Keys& keys, const Selection& out,
                   const Parts& parts) const {
     set_level(level, levels_.count, nullptr, out);
-    std::int64_t const stride = keys.row_stride == 0 ? 128 : keys.row_stride;
     std::int64_t const tokens = levels_.candidates(levels_.count, level.max_keys);
     bool scored = false;
     if (level.scores_wanted || tokens > topk_) // else all that a query sees are taken
-      scored = score(stream, level, queries, {keys.values, keys.scales, keys.count, stride}, pieces,
-                     parts);
+      scored = score(stream, level, queries, rows_of(keys), pieces, parts);
     launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base, scored}, tokens,
                   device_, stream);
+  }
+
+  /// The same without rows of scores.
+  void run_flat(cudaStream_t stream, Level level, const Queries<e4m3fn>& queries, const Keys& keys,
+                const Selection& out, const Parts& parts) const {
+    if constexpr (LevelsT::count == 0) {
+      set_level(level, 0, nullptr, out);
+      FlatTask task;
+      task.level = level;
+      set_rows(task, queries, rows_of(keys));
+      task.values = parts.chunks, task.lists = parts.lists;
+      launch_score(task, std::min(task.groups(), layout_.ctas), options_.arithmetic, stream);
+      launch_contenders({{level, {}, out, options_.index_base, true}, parts.lists}, device_,
+                        stream);
+    }
   }
 
   /// Whether all queries keep all blocks of a level that they can see.
@@ -306,8 +330,7 @@ inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
   task.level.count = queries.count;
   task.level.max_keys = keys.count;
   task.level.scores_wanted = true;
-  set_rows(task, queries,
-           {keys.values, keys.scales, keys.count, keys.row_stride == 0 ? 128 : keys.row_stride});
+  set_rows(task, queries, rows_of(keys));
   task.values = values, task.pitch = row_stride;
   launch_score(task, keys.count / tile_keys + 1, arithmetic, Device::current(), stream);
 }
@@ -331,16 +354,11 @@ inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
   launch_topk(task, rows, Device::current(), stream);
 }
 
-/// Makes a plan: `cuda::make_plan<Levels<128>>(shape, {.keep = {64}, .topk = 2048})`, for the
-/// current device. With CallerBlocks, `keep` is how many blocks a list may hold.
-/// @tparam LevelsT  pooled levels above the tokens, coarse to fine; Levels<> is the flat indexer
-/// @tparam Source   pooling rule of the levels, or CallerBlocks
-/// @throws precondition_error when shape, budgets or options contradict each other, or ask for what
-///         has no path on the device
+/// The same as the next, for a device as the caller describes it, which is not checked.
 template <class LevelsT, CandidateSource Source = MeanPool, int Heads = dynamic,
           int HeadDim = dynamic>
-Plan<LevelsT, Source> make_plan(const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
-                                const Options& options = {}) {
+Plan<LevelsT, Source> make_plan(const Device& device, const Shape<Heads, HeadDim>& shape,
+                                const Budgets& budgets, const Options& options = {}) {
   using Made = Plan<LevelsT, Source>;
   constexpr const char* maker = Made::maker;
   hisa::detail::check_sizes(maker, shape.max_queries, shape.max_keys, budgets.topk, max_rows);
@@ -356,11 +374,23 @@ Plan<LevelsT, Source> make_plan(const Shape<Heads, HeadDim>& shape, const Budget
                                             std::same_as<Source, CallerBlocks>),
                         budgets.topk,
                         options};
-  Device const device = Device::current();
   std::string const why = not_covered(device, c);
   if (!why.empty())
     hisa::detail::fail<precondition_error>(std::string("hisa::") + maker + ": " + why);
   return Made(device, c);
+}
+
+/// Makes a plan: `cuda::make_plan<Levels<128>>(shape, {.keep = {64}, .topk = 2048})`, for the
+/// current device. With CallerBlocks, `keep` is how many blocks a list may hold.
+/// @tparam LevelsT  pooled levels above the tokens, coarse to fine; Levels<> is the flat indexer
+/// @tparam Source   pooling rule of the levels, or CallerBlocks
+/// @throws precondition_error when shape, budgets or options contradict each other, or ask for what
+///         has no path on the device
+template <class LevelsT, CandidateSource Source = MeanPool, int Heads = dynamic,
+          int HeadDim = dynamic>
+Plan<LevelsT, Source> make_plan(const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
+                                const Options& options = {}) {
+  return make_plan<LevelsT, Source>(Device::current(), shape, budgets, options);
 }
 
 } // namespace cuda

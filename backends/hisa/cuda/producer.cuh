@@ -105,7 +105,7 @@ public:
   /// Arrivals at a full tile and at a full item.
   static constexpr int tile_writers = 33, item_writers = A == Arithmetic::native ? 33 : 32;
 
-private:
+protected:
   const ScoreTask& task_;
   Storage& s_;
   int lane_;
@@ -161,7 +161,8 @@ private:
     at_.tiles = min(at_.tiles, (tiles - at_.first + at_.step - 1) / at_.step);
   }
 
-  __device__ void copy_queries() {
+  /// Starts to bring the item's queries.
+  __device__ void copy_heads() {
     item_.wait_empty(s_.item_ring);
     ItemBuffer<Heads, A>& item = s_.items[item_.buffer];
     Barrier& full = s_.item_ring.full[item_.buffer];
@@ -179,15 +180,24 @@ private:
     for (int i = lane_; i < queries * Heads; i += 32)
       item.queries[i / Heads].weights[weight_slot<Heads>(i % Heads)] =
           relu_up * task_.queries.weights[first * Heads + i];
+  }
+  /// The item's queries are on their way.
+  /// @param target  lane q < group_queries: where query q has its scores
+  __device__ void end_item(const ScoreTarget& target) {
+    if (lane_ < group_queries)
+      s_.items[item_.buffer].queries[lane_].target = target;
+    if (lane_ == 0)
+      s_.headers[item_.buffer] = {at_.tiles, at_.last};
+    s_.item_ring.full[item_.buffer].arrive();
+    item_.advance();
+  }
+  __device__ void copy_queries() {
+    copy_heads();
     begin_kernel();
     find_candidates();
     count_tiles();
-    if (lane_ < group_queries)
-      item.queries[lane_].target = {task_.values + (in_level + lane_) * task_.pitch, limit_};
-    if (lane_ == 0)
-      s_.headers[item_.buffer] = {at_.tiles, at_.last};
-    full.arrive();
-    item_.advance();
+    std::int64_t const i = at_.group * group_queries + lane_;
+    end_item({task_.values + i * task_.pitch, limit_});
   }
   __device__ void widen_queries(ItemBuffer<Heads, A>& item, std::int64_t first, int queries) {
     constexpr int chunks = Heads * 8, batch = 8; // a query's, of 16 dimensions
@@ -226,7 +236,12 @@ private:
     for (; i < at_.tiles; i += P::consumers) {
       std::int32_t const row = next_row_;
       next_row_ = first_row(i + P::consumers); // asked for before it is needed
-      copy_tile(tile(i), row);
+      copy_tile(row, P::consumers, [&] {
+        if (listed_)
+          copy_positions(tile(i));
+        else
+          set_positions(tile(i));
+      });
     }
     turn_ = i - at_.tiles; // the turns go on in the next item
   }
@@ -235,14 +250,14 @@ private:
     return at_.first + i * at_.step;
   }
 
-  __device__ void copy_tile(int tile, std::int32_t row) {
+  /// @param step    buffers to this warp's next one
+  /// @param places  places() says where the scores go
+  template <class Places>
+  __device__ void copy_tile(std::int32_t row, int step, const Places& places) {
     tile_.wait_empty(s_.tile_ring);
     Barrier& full = s_.tile_ring.full[tile_.buffer];
     std::int32_t const scale = row + task_.scale_shift;
-    if (listed_)
-      copy_positions(tile);
-    else
-      set_positions(tile);
+    places();
     if (lane_ < 1 << pieces_log2_)
       s_.scale_offsets[tile_.buffer][lane_] = scale & 3;
     __syncwarp();
@@ -255,7 +270,7 @@ private:
                 full);
     }
     full.arrive_after_copies();
-    tile_.advance(P::consumers);
+    tile_.advance(step);
   }
 
   __device__ void copy_positions(int tile) {

@@ -11,6 +11,7 @@ namespace cuda {
 /// The barriers of a ring of `Buffers` buffers.
 template <int Buffers>
 struct RingBarriers {
+  static constexpr int buffers = Buffers;
   Barrier full[Buffers];
   Barrier empty[Buffers];
 

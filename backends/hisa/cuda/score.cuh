@@ -24,7 +24,8 @@ namespace cuda {
 /// one before is weighted and summed. A lane sums a quarter of the heads for two rows of each half;
 /// then four lanes exchange their sums, so that each has those of one row, whose score it stores
 /// while the next products are under way.
-template <int Heads, Arithmetic A>
+/// @tparam Chunks  whether an item is a chunk of scores that somebody waits for (flat.cuh)
+template <int Heads, Arithmetic A, bool Chunks = false>
 class Consumer {
 public:
   using Storage = ScoreStorage<Heads, A>;
@@ -48,6 +49,18 @@ public:
     if (next_tile())
       score_tiles();
     leave_item();
+  }
+  template <class Ring>
+  __device__ void run_chunks(Ring& ring) {
+    int buffer = 0;
+    for (bool last = false; !last; buffer = (buffer + 1) % Ring::buffers) {
+      begin_item();
+      last = uniform(s_.headers[item_.buffer].last) != 0;
+      if (next_tile())
+        score_tiles();
+      leave(ring.full[buffer]);
+      leave_item();
+    }
   }
 
 private:
@@ -140,8 +153,8 @@ private:
     leave(s_.item_ring.empty[item_.buffer]);
     item_.advance();
   }
-  /// Goes to the warpgroup's next tile that somebody wants, of this item or a later one. The tile
-  /// before has been left; its last products may be under way.
+  /// Goes to the warpgroup's next tile that somebody wants, of this item or a later one, but not of
+  /// another chunk. The tile before has been left; its last products may be under way.
   __device__ bool next_tile() {
     for (;;) {
       for (; tiles_ > 0; leave_tile()) {
@@ -151,7 +164,7 @@ private:
         if (wanted_ != 0)
           return true;
       }
-      if (uniform(s_.headers[item_.buffer].last) != 0)
+      if (Chunks || uniform(s_.headers[item_.buffer].last) != 0)
         return false;
       wait_products<0>(); // those under way read the item's queries
       leave_item();
@@ -200,6 +213,16 @@ private:
 };
 
 template <int Heads, Arithmetic A>
+__device__ void init_rings(ScoreStorage<Heads, A>& storage) {
+  storage.tile_ring.init(Producer<Heads, A>::tile_writers, 4);
+  storage.item_ring.init(Producer<Heads, A>::item_writers, 4 * ScorePolicy<A>::consumers);
+}
+__device__ inline void fetch_maps(const ScoreTask& task) {
+  for (const CUtensorMap* map : {&task.query_map, &task.key_map, &task.scale_map})
+    fetch_map(*map);
+}
+
+template <int Heads, Arithmetic A>
 __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
     score_kernel(const __grid_constant__ ScoreTask task) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -207,12 +230,10 @@ __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
   using P = ScorePolicy<A>;
   auto& storage = *reinterpret_cast<ScoreStorage<Heads, A>*>(memory);
   if (threadIdx.x == 0) {
-    storage.tile_ring.init(Producer<Heads, A>::tile_writers, 4);
-    storage.item_ring.init(Producer<Heads, A>::item_writers, 4 * P::consumers);
+    init_rings(storage);
     storage.part.known.init(1);
     publish_barriers();
-    for (const CUtensorMap* map : {&task.query_map, &task.key_map, &task.scale_map})
-      fetch_map(*map);
+    fetch_maps(task);
   }
   __syncthreads();
   if (threadIdx.x < 128 * P::consumers) {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <hisa/cuda/choose.cuh>
+#include <hisa/cuda/contenders.cuh>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
@@ -54,6 +55,22 @@ struct TokenStorage {
   alignas(16) TokenRow row;
 };
 
+/// Waits for the kernel before; the CTA's row.
+template <class Policy>
+__device__ TokenRow begin_row(const Cta<Policy::threads>& g, TokenStorage<Policy>& storage,
+                              const TokenTask& task) {
+  prepare(g, storage.select);
+  if (g.lane() == 0) {
+    begin_kernel_reading(task.follows);
+    Level level = task.level;
+    level.block_size = 1; // as it is: now the compiler knows, and divides by nothing
+    storage.row = TokenRow(task, level, blockIdx.x);
+  }
+  begin_kernel();
+  g.barrier();
+  return storage.row;
+}
+
 /// @tparam Policy  ShortRows or LongRows
 template <class Policy>
 __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
@@ -62,19 +79,40 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
   auto& storage = *reinterpret_cast<TokenStorage<Policy>*>(memory);
   Cta<Policy::threads> const g{};
   std::int64_t const i = blockIdx.x;
-  prepare(g, storage.select);
-  if (g.lane() == 0) {
-    begin_kernel_reading(task.follows);
-    Level level = task.level;
-    level.block_size = 1; // as it is: now the compiler knows, and divides by nothing
-    storage.row = TokenRow(task, level, i);
-  }
-  begin_kernel();
-  g.barrier();
-  TokenRow const r = storage.row;
+  TokenRow const r = begin_row(g, storage, task);
   choose(g, r.row, r.out, [&](const auto& emit) {
     Policy::select(g, CtaCluster(), storage.select, r.row.contest, r.row.need, emit);
   });
+  end_row(g, task.out, task.level.first + i, task.level.budget, r.row.winners);
+}
+
+/// A TokenTask by lists of contenders.
+struct ContenderTask : TokenTask {
+  ContenderLists lists;
+};
+
+/// Chooses a query's tokens from its list.
+template <class Policy>
+__global__ void __launch_bounds__(Policy::threads, Policy::ctas)
+    contender_kernel(const __grid_constant__ ContenderTask task) {
+  extern __shared__ __align__(1024) std::uint8_t memory[];
+  auto& storage = *reinterpret_cast<TokenStorage<Policy>*>(memory);
+  Cta<Policy::threads> const g{};
+  std::int64_t const i = blockIdx.x;
+  TokenRow const r = begin_row(g, storage, task);
+  const gpu::Contender* const list = task.lists.of(i);
+  bool const listed = !r.row.decided || task.level.scores_wanted; // else all that it sees win
+  auto const emit = [&](std::int32_t rank, std::uint32_t at) {
+    std::uint32_t const position = listed ? static_cast<std::uint32_t>(list[at].position) : at;
+    r.out.rows[rank] = r.row.row_of(position) + r.out.shift;
+    if (r.out.scores != nullptr)
+      r.out.scores[rank] = list[at].score;
+  };
+  ContenderRow const row{list, 0, static_cast<std::uint32_t>(task.lists.counts[i])};
+  if (!r.row.decided && row.end > static_cast<std::uint32_t>(r.row.winners))
+    Policy::select(g, CtaCluster(), storage.select, row, r.row.winners, emit);
+  else
+    emit_all(g, listed ? 0 : r.row.contest.first, r.row.winners, emit);
   end_row(g, task.out, task.level.first + i, task.level.budget, r.row.winners);
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <hisa/carve.hpp>
+#include <hisa/cuda/contenders.cuh>
 #include <hisa/cuda/pieces.cuh>
 #include <hisa/levels.hpp>
 
@@ -29,6 +30,8 @@ struct Parts {
   std::int32_t* blocks[2] = {}; ///< kept lists of alternating levels
   std::int32_t* counts[2] = {};
   PieceLists pieces[2];
+  float* chunks = nullptr; ///< buffers of the flat kernel
+  ContenderLists lists;
 };
 
 /// The sizes that a workspace is laid out from.
@@ -38,6 +41,9 @@ struct Layout {
   std::int64_t scores = 0;  ///< pitch of the score rows
   std::int64_t kept = 0;    ///< pitch of the kept lists
   std::int64_t pieces = 0;  ///< pitch of the piece lists
+  // Of the flat kernel, in the memory of the score rows; 0: it does not run.
+  std::int64_t listed = 0; ///< queries at a time; whole groups
+  std::int64_t ctas = 0;
 
   /// For as many queries at a time as keep the workspace below `limit`.
   /// @param own_lists  the blocks come from the caller: only tokens are scored
@@ -67,6 +73,22 @@ struct Layout {
     return layout;
   }
 
+  /// Lets the flat kernel run on `processors` multiprocessors, for as many queries at a time as
+  /// keep the workspace below `limit`, unless these are fewer than a group for each. Calls that it
+  /// does not take have rows of scores in the same memory.
+  void add_flat(std::int64_t max_queries, std::int64_t processors, std::size_t limit) {
+    std::int64_t const groups = (max_queries + group_queries - 1) / group_queries;
+    Layout flat;
+    flat.ctas = processors;
+    for (std::int64_t rounds = (groups + processors - 1) / processors; rounds > 0; --rounds) {
+      flat.listed = std::min(groups, rounds * processors) * group_queries;
+      if (flat.bytes() > limit)
+        continue;
+      listed = flat.listed, ctas = flat.ctas;
+      return;
+    }
+  }
+
   /// Bytes of the workspace; exact.
   std::size_t bytes() const {
     Carver carver;
@@ -85,7 +107,12 @@ private:
   Parts place(Carver& carver) const {
     std::int64_t const groups = queries / group_queries;
     Parts p;
+    Carver same = carver;
     p.scores = carver.take<float>(queries, scores);
+    p.chunks = same.take<float>(ctas, FlatSizes::buffers);
+    p.lists.contenders = same.take<gpu::Contender>(listed, FlatSizes::capacity);
+    p.lists.counts = same.take<std::int32_t>(listed, 1);
+    carver = same.bytes() > carver.bytes() ? same : carver;
     for (int i = 0; i < lists; ++i) {
       p.blocks[i] = carver.take<std::int32_t>(queries, kept);
       p.counts[i] = carver.take<std::int32_t>(queries, 1);
