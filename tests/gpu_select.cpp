@@ -8,6 +8,7 @@
 #include <catch2/catch_test_macros.hpp>
 
 #include <bit>
+#include <cmath>
 #include <limits>
 #include <random>
 #include <vector>
@@ -161,13 +162,14 @@ std::vector<std::vector<float>> adversarial(std::size_t n) {
 /// In parts of 3072 scores, by 96 lanes over a list of 8192, from which the reference then chooses.
 /// The first part begins at `skip`.
 std::vector<std::int64_t> in_parts(const std::vector<float>& scores, int k, std::uint32_t skip = 0,
-                                   int skipped = -1, int* barriers = nullptr) {
+                                   int skipped = -1, int* barriers = nullptr,
+                                   std::int32_t* listed = nullptr) {
   constexpr int lanes = 96, capacity = 8192;
   using Select = hisa::gpu::RunningSelect<Lockstep::Lane, lanes, capacity, 1024>;
   auto storage = std::make_unique<hisa::gpu::RunningStorage<1024>>();
-  std::vector<hisa::gpu::Contender> listed(capacity); // aligned as memory of that size is
+  std::vector<hisa::gpu::Contender> memory(capacity); // aligned as memory of that size is
   hisa::gpu::ContenderList list;
-  list.contenders = listed.data();
+  list.contenders = memory.data();
   Lockstep machine(lanes, skipped);
   std::size_t const parts = (scores.size() + skip + Select::batch - 1) / Select::batch;
   std::vector<float> padded(parts * Select::batch, infinity); // what does not count
@@ -192,11 +194,13 @@ std::vector<std::int64_t> in_parts(const std::vector<float>& scores, int k, std:
     CHECK(list.count <= capacity);
     CHECK(list.count >= std::min<std::int64_t>(k, std::int64_t(scores.size())));
   }
+  if (listed != nullptr)
+    *listed = list.count;
   std::vector<float> left;
   for (int i = 0; i < list.count; ++i)
-    left.push_back(listed[std::size_t(i)].score);
+    left.push_back(memory[std::size_t(i)].score);
   for (std::int64_t i : hisa::reference::select(left, k))
-    chosen.push_back(listed[std::size_t(i)].position);
+    chosen.push_back(memory[std::size_t(i)].position);
   return chosen;
 }
 
@@ -385,6 +389,17 @@ TEST_CASE("selection from a row that comes in parts is exact on adversarial rows
           INFO("n = " << n << ", k = " << k << ", skip = " << skip);
           CHECK(in_parts(scores, k, skip) == hisa::reference::select(scores, k));
         }
+}
+
+TEST_CASE("rows in parts whose scores equal the bound") {
+  std::int32_t listed = 0;
+  in_parts(std::vector<float>(20000, 1.0f), 60, 0, -1, nullptr, &listed);
+  CHECK(listed == 60); // behind k that reach it, none can win
+  // The least of the k best is the least of a bin.
+  std::vector<float> row(9000, 0.5f);
+  for (std::size_t i = 0; i < 2300; ++i)
+    row[2 * i] = i < 1000 ? 3 + float(i) / 1000 : std::nextafter(2.0f, 3.0f);
+  CHECK(in_parts(row, 2048) == hisa::reference::select(row, 2048));
 }
 
 TEST_CASE("rows in parts whose scores rise") {
