@@ -24,6 +24,13 @@ Case call(std::int64_t M, std::int64_t N, int H, const std::vector<int>& sizes,
   return c;
 }
 
+/// By the flat kernel with so many CTAs.
+Case flat(std::int64_t M, std::int64_t N, int H, int topk, int ctas, Data data = Data::random) {
+  Case c = call(M, N, H, {}, {}, topk, data);
+  c.flat_ctas = ctas;
+  return c;
+}
+
 void passes(const Case& c, unsigned seed = 1) {
   INFO(c.text());
   long const before = suite::tally.failures;
@@ -146,30 +153,29 @@ TEST_CASE("a call that does not fit the workspace is divided into equal parts") 
 }
 
 TEST_CASE("the flat kernel") {
-  auto const flat = [](std::int64_t M, std::int64_t N, int H, int topk, int ctas,
-                       Data data = Data::random) {
-    Case c = call(M, N, H, {}, {}, topk, data);
-    c.flat_ctas = ctas;
-    return c;
-  };
+  passes(flat(8, 3073, 64, 64, 1));
+  passes(flat(9, 1501, 64, 2048, 1));
+  passes(flat(3, 3, 64, 2048, 1));
+  passes(flat(3, 7001, 32, 257, 1, Data::ties));
+  Case precise = flat(5, 3500, 64, 100, 2);
+  precise.arithmetic = hisa::Arithmetic::precise;
+  passes(precise);
+}
+
+TEST_CASE("the flat kernel on any data, and for ranges of a packed buffer") {
+  skip_where_slow();
   for (Data data : {Data::random, Data::ties, Data::zeros, Data::nan_scales, Data::one_bin,
                     Data::infinite_scales})
     passes(flat(5, 9001, 32, 257, 2, data));
-  passes(flat(8, 3073, 64, 64, 1));
   passes(flat(1, 7001, 64, 4096, 1));
-  passes(flat(9, 1501, 64, 2048, 1));
-  passes(flat(3, 3, 64, 2048, 1));
-  Case precise = flat(5, 7001, 64, 100, 2);
-  precise.arithmetic = hisa::Arithmetic::precise;
-  passes(precise);
   Case packed = call(14, 7000, 32, {}, {}, 300, Data::random, Boundary::counted, 0, -1, true);
   packed.flat_ctas = 2, packed.base = IndexBase::absolute;
   passes(packed);
 }
 
 TEST_CASE("a plan's calls go to the flat kernel, or to rows of scores where it would be slow") {
-  Case c = call(16, 7001, 32, {}, {}, 257);
-  c.flat_ctas = 2, c.limit = 3'000'000; // all 16 queries in one step
+  Case c = flat(16, 3500, 32, 257, 2);
+  c.limit = 3'000'000; // all 16 queries in one step
   suite::Problem const problem(c, 3);
   suite::Inputs const in(problem, c.levels);
   suite::Indexer indexer(c);
@@ -198,10 +204,10 @@ TEST_CASE("a plan's calls go to the flat kernel, or to rows of scores where it w
 }
 
 TEST_CASE("the workspace of the flat kernel") {
-  hisa::detail::LevelTable flat;
+  hisa::detail::LevelTable levels;
   auto const with_limit = [&](std::size_t megabytes) {
     std::size_t const limit = megabytes << 20;
-    auto layout = hisa::cuda::Layout::fitting(flat, false, 1024, 1 << 20, limit);
+    auto layout = hisa::cuda::Layout::fitting(levels, false, 1024, 1 << 20, limit);
     auto const queries = layout.queries;
     layout.add_flat(1024, 132, limit);
     CHECK(layout.queries == queries);
@@ -231,9 +237,7 @@ TEST_CASE("many orders of threads, copies and products") {
     INFO("seed " << seed);
     emulation::reseed(seed);
     passes(call(5, 1501, 64, {}, {}, 64), seed);
-    Case flat = call(5, 7001, 32, {}, {}, 64);
-    flat.flat_ctas = 2;
-    passes(flat, seed);
+    passes(flat(5, 3500, 32, 64, 2), seed);
     passes(call(5, 1501, 32, {128, 16}, {5, 20}, 290), seed);
     Case lists = call(7, 1501, 32, {16}, {40}, 290);
     lists.indexing = suite::Indexing::refine;

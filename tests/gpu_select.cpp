@@ -369,10 +369,10 @@ TEST_CASE("every barrier of the selections is needed") {
   }
   every_barrier_is_needed(
       [&](int skipped, int* barriers) { again(rows[6], 700, {.skipped = skipped}, barriers); }, 8);
-  for (int k : {2048, 4608, 60}) { // by bins, many of a batch that is not whole, by digits and ties
-    std::vector<float> row = k == 60 ? std::vector<float>(9000, 1.0f) : normal(15000, 4);
+  for (int k : {2048, 4608, 60}) { // by bins, by bins so that batches overlap, by digits and ties
+    std::vector<float> row = k == 60 ? std::vector<float>(7000, 1.0f) : normal(7000, 4);
     every_barrier_is_needed(
-        [&](int skipped, int* barriers) { in_parts(row, k, 0, skipped, barriers); }, 8);
+        [&](int skipped, int* barriers) { in_parts(row, k, 100, skipped, barriers); }, 8);
   }
   every_barrier_is_needed( // nothing has to be decided, so no radix select waits for the first
       [&](int skipped, int* barriers) {
