@@ -269,7 +269,7 @@ static_assert(SelectSizes::Long::ctas * (sizeof(TokenStorage<SelectSizes::Long>)
 
 template <class Policy>
 void launch_tokens(const TokenTask& task, const Device& device, cudaStream_t stream) {
-  launch_spread(token_kernel<Policy>, task.level.count, Policy::threads,
+  launch_spread(token_kernel<Policy, TokenTask>, task.level.count, Policy::threads,
                 sizeof(TokenStorage<Policy>), device, stream, task, "hisa::tokens");
 }
 
@@ -278,7 +278,7 @@ inline void launch_contenders(const ContenderTask& task, const Device& device,
                               cudaStream_t stream) {
   using Policy = SelectSizes::Short;
   static_assert(FlatSizes::capacity <= Policy::longest);
-  launch_spread(contender_kernel<Policy>, task.level.count, Policy::threads,
+  launch_spread(token_kernel<Policy, ContenderTask>, task.level.count, Policy::threads,
                 sizeof(TokenStorage<Policy>), device, stream, task, "hisa::contenders");
 }
 

@@ -71,19 +71,13 @@ __device__ TokenRow begin_row(const Cta<Policy::threads>& g, TokenStorage<Policy
   return storage.row;
 }
 
-/// @tparam Policy  ShortRows or LongRows
+/// Chooses query i's tokens from its row of scores.
 template <class Policy>
-__global__ void __launch_bounds__(Policy::threads, Policy::ctas)
-    token_kernel(const __grid_constant__ TokenTask task) {
-  extern __shared__ __align__(1024) std::uint8_t memory[];
-  auto& storage = *reinterpret_cast<TokenStorage<Policy>*>(memory);
-  Cta<Policy::threads> const g{};
-  std::int64_t const i = blockIdx.x;
-  TokenRow const r = begin_row(g, storage, task);
+__device__ void choose_tokens(const Cta<Policy::threads>& g, typename Policy::Storage& storage,
+                              const TokenTask&, const TokenRow& r, std::int64_t) {
   choose(g, r.row, r.out, [&](const auto& emit) {
-    Policy::select(g, CtaCluster(), storage.select, r.row.contest, r.row.need, emit);
+    Policy::select(g, CtaCluster(), storage, r.row.contest, r.row.need, emit);
   });
-  end_row(g, task.out, task.level.first + i, task.level.budget, r.row.winners);
 }
 
 /// A TokenTask by lists of contenders.
@@ -91,15 +85,10 @@ struct ContenderTask : TokenTask {
   ContenderLists lists;
 };
 
-/// Chooses a query's tokens from its list.
+/// The same from its list.
 template <class Policy>
-__global__ void __launch_bounds__(Policy::threads, Policy::ctas)
-    contender_kernel(const __grid_constant__ ContenderTask task) {
-  extern __shared__ __align__(1024) std::uint8_t memory[];
-  auto& storage = *reinterpret_cast<TokenStorage<Policy>*>(memory);
-  Cta<Policy::threads> const g{};
-  std::int64_t const i = blockIdx.x;
-  TokenRow const r = begin_row(g, storage, task);
+__device__ void choose_tokens(const Cta<Policy::threads>& g, typename Policy::Storage& storage,
+                              const ContenderTask& task, const TokenRow& r, std::int64_t i) {
   const gpu::Contender* const list = task.lists.of(i);
   bool const listed = !r.row.decided || task.level.scores_wanted; // else all that it sees win
   auto const emit = [&](std::int32_t rank, std::uint32_t at) {
@@ -110,9 +99,22 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
   };
   ContenderRow const row{list, 0, static_cast<std::uint32_t>(task.lists.counts[i])};
   if (!r.row.decided && row.end > static_cast<std::uint32_t>(r.row.winners))
-    Policy::select(g, CtaCluster(), storage.select, row, r.row.winners, emit);
+    Policy::select(g, CtaCluster(), storage, row, r.row.winners, emit);
   else
     emit_all(g, listed ? 0 : r.row.contest.first, r.row.winners, emit);
+}
+
+/// @tparam Policy  ShortRows or LongRows
+/// @tparam Task    TokenTask or ContenderTask
+template <class Policy, class Task>
+__global__ void __launch_bounds__(Policy::threads, Policy::ctas)
+    token_kernel(const __grid_constant__ Task task) {
+  extern __shared__ __align__(1024) std::uint8_t memory[];
+  auto& storage = *reinterpret_cast<TokenStorage<Policy>*>(memory);
+  Cta<Policy::threads> const g{};
+  std::int64_t const i = blockIdx.x;
+  TokenRow const r = begin_row(g, storage, task);
+  choose_tokens<Policy>(g, storage.select, task, r, i);
   end_row(g, task.out, task.level.first + i, task.level.budget, r.row.winners);
 }
 
