@@ -222,14 +222,28 @@ TEST_CASE("the workspace of the flat kernel") {
 }
 
 TEST_CASE("which flat calls keep contenders only") {
-  hisa::cuda::Device device;
-  device.processors = 132;
-  std::int64_t const keys = 1 << 20;
+  hisa::cuda::Device device{90, 132, true, 132};
+  auto const plan = [&](std::int64_t queries, std::int64_t keys, std::size_t megabytes) {
+    hisa::Shape<> const shape{
+        .max_queries = queries, .max_keys = keys, .heads = 64, .head_dim = 128};
+    hisa::Options options;
+    options.workspace_limit = megabytes << 20;
+    auto const path =
+        hisa::cuda::make_plan<hisa::Levels<>>(device, shape, {.topk = 64}, options).path();
+    return path.find("contenders") != std::string::npos;
+  };
+  CHECK(plan(1024, 1 << 20, 513)); // room for 128 rows of scores
+  CHECK_FALSE(plan(1024, 1 << 19, 513));
+  CHECK(plan(1024, 1 << 18, 130));
+  CHECK_FALSE(plan(1024, 1 << 18, 150));
+  CHECK_FALSE(plan(1024, 1 << 20, 5000));
+  CHECK_FALSE(plan(1024, 1 << 18, 70)); // no room for the flat kernel either
+  CHECK_FALSE(plan(128, 1 << 20, 513)); // all rows at a time
+  CHECK_FALSE(plan(300, 1 << 20, 513)); // would leave many multiprocessors idle
   for (std::int64_t const queries : {1024, 1056, 1053, 512, 8192, 528})
-    CHECK(device.suits_flat_kernel(queries, keys));
+    CHECK(device.fills(queries));
   for (std::int64_t const queries : {1, 128, 511 - 4, 529, 800, 1020})
-    CHECK_FALSE(device.suits_flat_kernel(queries, keys));
-  CHECK_FALSE(device.suits_flat_kernel(1024, keys - 1));
+    CHECK_FALSE(device.fills(queries));
 }
 
 TEST_CASE("many orders of threads, copies and products") {

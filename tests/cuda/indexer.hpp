@@ -65,7 +65,7 @@ public:
     options.arithmetic = c.arithmetic;
     indexing_ = c.indexing;
     if (c.flat_ctas > 0)
-      device_.flat_keys = 1, device_.processors = c.flat_ctas;
+      device_.few_rows = shape.max_queries + cuda::group_queries, device_.processors = c.flat_ctas;
     using Sizes = std::vector<std::int64_t>;
     if (sizes.empty())
       make<Levels<>>(shape, budgets, options);

@@ -186,35 +186,35 @@ private:
     }
   }
 
-  /// A batch of a list as a lane has it. What is behind the list's end has scores 0.
+  /// A batch of a list as a lane has it. What is behind the list's end has scores 0; if an odd
+  /// number is in the list, memory behind the last is read too.
+  template <int Rounds>
   struct Batch {
-    static constexpr int rounds = 4;
+    static constexpr int rounds = Rounds;
     static constexpr std::int32_t size = 4 * rounds * Lanes;
     Contender of[rounds][4];
-    std::uint32_t there = 0xffffu; ///< marks of what is in the list
+    std::uint32_t there = ~0u; ///< marks of what is in the list
 
     HISA_FUNCTION Batch(const RunningSelect& s, const ContenderList& list, std::int32_t base) {
-      std::int32_t const first = base + 4 * s.first_of_lane<rounds>(), left = list.count - first;
-      const Contender* const own = list.contenders + first;
-      if (base + size <= list.count) {
-        HISA_UNROLL
-        for (int r = 0; r < rounds; ++r)
-          HISA_UNROLL
-        for (int i = 0; i < 4; i += 2) {
-          Pair const pair = s.g_.load(reinterpret_cast<const Pair*>(own + r * round + i));
-          of[r][i] = pair.of[0], of[r][i + 1] = pair.of[1];
-        }
-        return;
-      }
-      there = mark<rounds>([&](int r, int i) { return r * round + i < left; });
+      auto const pairs = reinterpret_cast<const Pair*>(list.contenders);
+      std::int32_t const first = base + 4 * s.first_of_lane<rounds>();
+      bool const whole = base + size <= list.count;
       HISA_UNROLL
       for (int r = 0; r < rounds; ++r)
         HISA_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        of[r][i] = {};
-        if (has(r, i))
-          of[r][i] = s.g_.load(own + r * round + i);
+      for (int i = 0; i < 4; i += 2) {
+        std::int32_t const at = (first + r * round + i) / 2, last = (list.count - 1) / 2;
+        Pair const pair = s.g_.load(pairs + (whole || at < last ? at : last));
+        of[r][i] = pair.of[0], of[r][i + 1] = pair.of[1];
       }
+      if (whole)
+        return;
+      there = mark<rounds>([&](int r, int i) { return first + r * round + i < list.count; });
+      HISA_UNROLL
+      for (int r = 0; r < rounds; ++r)
+        HISA_UNROLL
+      for (int i = 0; i < 4; ++i)
+        of[r][i].score = has(r, i) ? of[r][i].score : 0;
     }
     HISA_FUNCTION bool has(int r, int i) const { return (there >> (4 * r + i) & 1) != 0; }
     /// 0: there is none.
@@ -228,13 +228,16 @@ private:
     };
   };
 
+  using Counted = Batch<8>; ///< registers are for its scores alone
+  using Kept = Batch<4>;    ///< of which some go on
+
   /// Calls each(r, i, batch) for each of a lane's places in the batches of a list.
   template <class Each>
   HISA_FUNCTION void for_each(const ContenderList& list, const Each& each) const {
-    for (std::int32_t base = 0; base < list.count; base += Batch::size) {
-      Batch const batch(*this, list, base);
+    for (std::int32_t base = 0; base < list.count; base += Counted::size) {
+      Counted const batch(*this, list, base);
       HISA_UNROLL
-      for (int r = 0; r < Batch::rounds; ++r)
+      for (int r = 0; r < Counted::rounds; ++r)
         HISA_UNROLL
       for (int i = 0; i < 4; ++i)
         each(batch, r, i);
@@ -243,7 +246,9 @@ private:
 
   /// Leaves k to k + slack contenders of more, all that come before the others, and their bound.
   HISA_FUNCTION void shrink(ContenderList& list, std::int32_t k) {
-    g_.barrier(); // what was listed
+    if (g_.lane() == 0 && list.count % 2 != 0)
+      g_.store(list.contenders + list.count, Contender{}); // of a pair
+    g_.barrier();                                          // what was listed
     Threshold const t = find_threshold(list, k);
     std::uint32_t const bits = score_bits(t.ties == 0 ? t.key + 1 : t.key);
     float const bound = __builtin_bit_cast(float, bits);
@@ -252,8 +257,8 @@ private:
     if (by_keys)
       compact_by_keys(list, t);
     else
-      compact(list, [&](const Batch& batch) {
-        return mark<Batch::rounds>([&](int r, int i) { return batch.of[r][i].score >= bound; });
+      compact(list, [&](const Kept& batch) {
+        return mark<Kept::rounds>([&](int r, int i) { return batch.of[r][i].score >= bound; });
       });
     list.bound = bound;
   }
@@ -281,12 +286,12 @@ private:
     // nobody.
     Bin bin = radix_.choose(need, [&](const auto& count) {
       if (list.bound > 0) { // so all keys are those of positive scores
-        for_each(list, [&](const Batch& batch, int r, int i) {
+        for_each(list, [&](const Counted& batch, int r, int i) {
           count(w.bin(1u << 31 | __builtin_bit_cast(std::uint32_t, batch.of[r][i].score)), true);
         });
       } else {
         for_each(list,
-                 [&](const Batch& batch, int r, int i) { count(w.bin(batch.key(r, i)), true); });
+                 [&](const Counted& batch, int r, int i) { count(w.bin(batch.key(r, i)), true); });
       }
     });
     for (;;) {
@@ -300,7 +305,7 @@ private:
         return {w.lowest, need};
       w.shift = beyond ? 32 - bits : (w.shift > bits ? w.shift - bits : 0);
       bin = radix_.choose(need, [&](const auto& count) {
-        for_each(list, [&](const Batch& batch, int r, int i) {
+        for_each(list, [&](const Counted& batch, int r, int i) {
           std::uint32_t const key = batch.key(r, i);
           count(w.bin(key), key >= w.lowest && key - w.lowest <= w.width);
         });
@@ -312,11 +317,11 @@ private:
   template <class Marks>
   HISA_FUNCTION void compact(ContenderList& list, const Marks& marks_of) {
     std::int32_t kept = 0;
-    for (std::int32_t base = 0; base < list.count; base += Batch::size) {
-      Batch const batch(*this, list, base);
+    for (std::int32_t base = 0; base < list.count; base += Kept::size) {
+      Kept const batch(*this, list, base);
       std::uint32_t const marks = marks_of(batch) & batch.there;
       Places const places = find_places(marks); // behind its barrier the batch may be overwritten
-      put_marked<Batch::rounds>(marks, places, kept, [&](std::int32_t to, int r, int i) {
+      put_marked<Kept::rounds>(marks, places, kept, [&](std::int32_t to, int r, int i) {
         g_.store(list.contenders + to, batch.of[r][i]);
       });
       kept += places.total;
@@ -326,13 +331,13 @@ private:
   /// Keeps what is above a threshold, and the first of its equals.
   HISA_FUNCTION void compact_by_keys(ContenderList& list, const Threshold& t) {
     std::int32_t ties = t.ties; // still to be kept
-    compact(list, [&](const Batch& batch) {
+    compact(list, [&](const Kept& batch) {
       std::uint32_t marks =
-          mark<Batch::rounds>([&](int r, int i) { return batch.key(r, i) > t.key; });
+          mark<Kept::rounds>([&](int r, int i) { return batch.key(r, i) > t.key; });
       std::uint32_t const equal =
-          mark<Batch::rounds>([&](int r, int i) { return batch.key(r, i) == t.key; });
+          mark<Kept::rounds>([&](int r, int i) { return batch.key(r, i) == t.key; });
       Places const places = find_places(equal);
-      put_marked<Batch::rounds>(equal, places, 0, [&](std::int32_t rank, int r, int i) {
+      put_marked<Kept::rounds>(equal, places, 0, [&](std::int32_t rank, int r, int i) {
         marks |= rank < ties ? 1u << (4 * r + i) : 0;
       });
       ties -= places.total < ties ? places.total : ties;
