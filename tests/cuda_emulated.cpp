@@ -222,28 +222,38 @@ TEST_CASE("the workspace of the flat kernel") {
 }
 
 TEST_CASE("which flat calls keep contenders only") {
-  hisa::cuda::Device device{90, 132, true, 132};
-  auto const plan = [&](std::int64_t queries, std::int64_t keys, std::size_t megabytes) {
+  auto const here = hisa::cuda::Device::current();
+  CHECK(here.few_rows == here.processors);
+  hisa::cuda::Device device = here;
+  device.processors = 132, device.few_rows = 132;
+  auto const plan = [&](std::int64_t queries, std::int64_t keys, std::size_t megabytes,
+                        int topk = 64) {
     hisa::Shape<> const shape{
         .max_queries = queries, .max_keys = keys, .heads = 64, .head_dim = 128};
     hisa::Options options;
     options.workspace_limit = megabytes << 20;
     auto const path =
-        hisa::cuda::make_plan<hisa::Levels<>>(device, shape, {.topk = 64}, options).path();
+        hisa::cuda::make_plan<hisa::Levels<>>(device, shape, {.topk = topk}, options).path();
     return path.find("contenders") != std::string::npos;
   };
-  CHECK(plan(1024, 1 << 20, 513)); // room for 128 rows of scores
-  CHECK_FALSE(plan(1024, 1 << 19, 513));
-  CHECK(plan(1024, 1 << 18, 130));
-  CHECK_FALSE(plan(1024, 1 << 18, 150));
-  CHECK_FALSE(plan(1024, 1 << 20, 5000));
-  CHECK_FALSE(plan(1024, 1 << 18, 70)); // no room for the flat kernel either
-  CHECK_FALSE(plan(128, 1 << 20, 513)); // all rows at a time
-  CHECK_FALSE(plan(300, 1 << 20, 513)); // would leave many multiprocessors idle
+  std::int64_t const k = 1 << 10;
+  CHECK(plan(1024, 1024 * k, 513));       // rows 128 at a time
+  CHECK(plan(1056, 1024 * k, 530));       // 132
+  CHECK_FALSE(plan(1088, 1024 * k, 545)); // 136
+  CHECK_FALSE(plan(1024, 512 * k, 513));
+  CHECK(plan(1024, 256 * k, 130));
+  CHECK_FALSE(plan(1024, 256 * k, 150));
+  CHECK_FALSE(plan(1024, 256 * k, 70)); // no room for the flat kernel either
+  CHECK_FALSE(plan(1024, 1024 * k, 5000));
+  CHECK_FALSE(plan(128, 1024 * k, 513)); // one pass, which would leave multiprocessors idle
+  CHECK_FALSE(plan(300, 1024 * k, 513)); // and here
+  CHECK(plan(1024, 1024 * k, 513, 4608));
+  CHECK_FALSE(plan(1024, 1024 * k, 513, 4609)); // no list has room for that
   for (std::int64_t const queries : {1024, 1056, 1053, 512, 8192, 528})
-    CHECK(device.fills(queries));
+    CHECK(device.suits_flat_kernel(queries, 128 * k));
   for (std::int64_t const queries : {1, 128, 511 - 4, 529, 800, 1020})
-    CHECK_FALSE(device.fills(queries));
+    CHECK_FALSE(device.suits_flat_kernel(queries, 128 * k));
+  CHECK_FALSE(device.suits_flat_kernel(1024, 128 * k - 1));
 }
 
 TEST_CASE("many orders of threads, copies and products") {

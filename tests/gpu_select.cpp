@@ -167,7 +167,7 @@ std::vector<std::int64_t> in_parts(const std::vector<float>& scores, int k, std:
   constexpr int lanes = 96, capacity = 8192;
   using Select = hisa::gpu::RunningSelect<Lockstep::Lane, lanes, capacity, 1024>;
   auto storage = std::make_unique<hisa::gpu::RunningStorage<1024>>();
-  std::vector<hisa::gpu::Contender> memory(capacity); // aligned as memory of that size is
+  std::vector<hisa::gpu::Contender> memory(capacity, {infinity, -1}); // aligned as large memory is
   hisa::gpu::ContenderList list;
   list.contenders = memory.data();
   Lockstep machine(lanes, skipped);

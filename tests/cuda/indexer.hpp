@@ -5,6 +5,7 @@
 #include "inputs.hpp"
 
 #include <functional>
+#include <limits>
 
 namespace suite {
 
@@ -64,8 +65,10 @@ public:
     options.boundary = c.boundary, options.index_base = c.base, options.workspace_limit = c.limit;
     options.arithmetic = c.arithmetic;
     indexing_ = c.indexing;
-    if (c.flat_ctas > 0)
-      device_.few_rows = shape.max_queries + cuda::group_queries, device_.processors = c.flat_ctas;
+    if (c.flat_ctas > 0) {
+      device_.processors = c.flat_ctas;
+      device_.few_rows = std::numeric_limits<std::int64_t>::max(), device_.flat_keys = 1;
+    }
     using Sizes = std::vector<std::int64_t>;
     if (sizes.empty())
       make<Levels<>>(shape, budgets, options);

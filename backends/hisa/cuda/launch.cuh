@@ -39,9 +39,9 @@ struct Device {
   int architecture = 0; ///< 90 for sm_90
   int processors = 0;   ///< multiprocessors
   bool sm_90a = false;  ///< the program has code for sm_90a
-  /// Rows of scores are faster than the flat kernel if the workspace has room for more than so
-  /// many at a time (bench/README.md).
-  std::int64_t few_rows = 0;
+  // Where the flat kernel is faster than rows of scores, as measured (bench/README.md): flat calls
+  // whose rows are worked on so many at a time or fewer, with so many keys or more.
+  std::int64_t few_rows = 0, flat_keys = std::int64_t(1) << 17;
 
   static Device current() {
     Device d;
@@ -63,12 +63,12 @@ struct Device {
 
   /// Queries of a group for each multiprocessor.
   std::int64_t round() const { return std::int64_t(group_queries) * processors; }
-  /// Whether whole groups of queries for each CTA leave hardly a multiprocessor idle, as the flat
-  /// kernel has them (flat.cuh).
-  bool fills(std::int64_t queries) const {
+  /// Whether a flat call may keep contenders (flat.cuh): the buffer's keys are many, and whole
+  /// groups of queries for each CTA leave hardly a multiprocessor idle.
+  bool suits_flat_kernel(std::int64_t queries, std::int64_t keys) const {
     std::int64_t const groups = (queries + group_queries - 1) / group_queries;
     std::int64_t const places = (queries + round() - 1) / round() * processors;
-    return (places - groups) * 32 <= places;
+    return keys >= flat_keys && (places - groups) * 32 <= places;
   }
 
   /// Why there are no kernels for the device: "ARGUMENT is FOUND, expected EXPECTED", or empty.

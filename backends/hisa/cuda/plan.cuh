@@ -84,7 +84,7 @@ public:
                                 options_.workspace_limit)) {
     if (LevelsT::count == 0 && topk_ <= FlatSizes::max_topk &&
         layout_.queries <= device_.few_rows &&
-        device_.fills(std::min(max_queries_, device_.round())))
+        device_.suits_flat_kernel(std::min(max_queries_, device_.round()), max_keys_))
       layout_.add_flat(max_queries_, device.processors, options_.workspace_limit);
   }
 
@@ -98,7 +98,7 @@ public:
                            : "sm_90a, precise by the fp16 tensor core") +
            ": scores of " + std::to_string(std::min(layout_.queries, max_queries_)) +
            " queries at a time in the workspace, " +
-           (layout_.ctas > 0 ? "or of calls with many queries only contenders, " : "") +
+           (layout_.ctas > 0 ? "or of calls with many queries and keys only contenders, " : "") +
            (own_lists ? "the caller's block lists" : std::to_string(levels_.count + 1) + " levels");
   }
 
@@ -183,7 +183,8 @@ private:
     check_call(queries, keys, pooled, lists, visibility, out, workspace);
     QueryRows const part = hisa::detail::checked_rows("cuda::Plan", rows, queries.count);
     Parts const parts = layout_.divide(workspace.data);
-    bool const flat = layout_.ctas > 0 && keys.count > 0 && device_.fills(part.end - part.first);
+    bool const flat =
+        layout_.ctas > 0 && device_.suits_flat_kernel(part.end - part.first, keys.count);
     std::int64_t const step = flat ? layout_.listed : layout_.queries;
     for (std::int64_t first = part.first; first < part.end; first += step) {
       Level level;

@@ -186,8 +186,8 @@ private:
     }
   }
 
-  /// A batch of a list as a lane has it. What is behind the list's end has scores 0; if an odd
-  /// number is in the list, memory behind the last is read too.
+  /// A batch of a list as a lane has it. What is behind the list's end has scores 0. It is
+  /// read by pairs: `shrink` fills the last.
   template <int Rounds>
   struct Batch {
     static constexpr int rounds = Rounds;
