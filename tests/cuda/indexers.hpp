@@ -228,6 +228,7 @@ inline void serving(const Scale& scale) {
        .arithmetic = Arithmetic::precise},
       {.M = 1023, .N = 131071, .levels = {{16, 512}}, .topk = 2048},
       {.M = 1024, .N = 131071, .topk = 2048, .packed = true},
+      {.M = 1024, .N = 262145, .topk = 2048, .limit = std::size_t(131) << 20}, // the flat kernel
       {.M = 1024, .N = 1000003, .levels = {{128, 64}}, .topk = 2048},
       {.M = 17, .N = 1048575, .topk = 2047},
       {.M = 33,
