@@ -7,7 +7,9 @@
 // wrong one ends the program with exit code 1.
 //
 //   cuda_prefill DUMP [case ...]     case: hisa:M:L:B:m  two:M:L  flat:M:L  score:M:L  topk:M:L,
-//                                    each but topk also as precise-hisa:... for that arithmetic
+//                                    each but topk also as precise-hisa:... for that arithmetic;
+//                                    flat:M:L:MIB within so much workspace, rows:M:L:MIB the same
+//                                    always by rows of scores
 #include "cuda_support.hpp"
 
 #include <hisa/reference.hpp>
@@ -149,17 +151,23 @@ void print(const std::string& what, const char* data, const bench::Times& us, do
   print(what, data, us, pairs * 2 * heads * 128, "tflops");
 }
 
+/// @param limit       of the workspace, bytes
+/// @param contenders  whether the plan decides if flat calls store rows of scores; else they do
 template <class LevelsT>
 void run_index(const std::string& what, const char* name, const std::vector<Data>& data,
-               const std::vector<int>& keep) {
+               const std::vector<int>& keep, std::size_t limit = Options().workspace_limit,
+               bool contenders = true) {
   std::int64_t const M = data[0].M, L = data[0].L;
   Budgets budgets;
   budgets.topk = topk;
   for (int m : keep)
     budgets.keep.push_back(m);
+  auto device = cuda::Device::current();
+  if (!contenders)
+    device.few_rows = 0;
   auto const plan = cuda::make_plan<LevelsT>(
-      Shape<>{.max_queries = M, .max_keys = L, .heads = heads, .head_dim = 128}, budgets,
-      {.arithmetic = data[0].arithmetic});
+      device, Shape<>{.max_queries = M, .max_keys = L, .heads = heads, .head_dim = 128}, budgets,
+      {.arithmetic = data[0].arithmetic, .workspace_limit = limit});
   std::vector<std::vector<std::unique_ptr<Pooled>>> pooled(data.size());
   Device<std::int32_t> out(std::size_t(M * topk));
   Device<std::uint8_t> workspace(plan.workspace_bytes());
@@ -293,8 +301,11 @@ int main(int argc, char** argv) {
       const char* const name = trained ? "trained" : "random";
       if (kind == "score")
         run_score(what, name, data);
-      else if (kind == "flat")
-        run_index<Levels<>>(what, name, data, {});
+      else if (kind == "flat" || kind == "rows")
+        run_index<Levels<>>(what, name, data, {},
+                            part.size() > 3 ? std::stoull(part[3]) << 20
+                                            : Options().workspace_limit,
+                            kind == "flat");
       else if (kind == "two")
         run_index<Levels<128, 16>>(what, name, data, {256, 512});
       else if (part[3] == "128")

@@ -175,7 +175,7 @@ TEST_CASE("the flat kernel on any data, and for ranges of a packed buffer") {
 
 TEST_CASE("a plan's calls go to the flat kernel, or to rows of scores where it would be slow") {
   Case c = flat(16, 3500, 32, 257, 2);
-  c.limit = 3'000'000; // all 16 queries in one step
+  c.limit = 3'000'000, c.flat_keys = 3500; // all 16 queries in one step
   suite::Problem const problem(c, 3);
   suite::Inputs const in(problem, c.levels);
   suite::Indexer indexer(c);
@@ -183,9 +183,10 @@ TEST_CASE("a plan's calls go to the flat kernel, or to rows of scores where it w
   layout.add_flat(c.M, c.flat_ctas, c.limit);
   REQUIRE(layout.bytes() == indexer.workspace_bytes());
   REQUIRE(layout.listed == 16);
-  auto const listed = [&](const hisa::QueryRows& rows) { // how many lists have a plausible count
+  // How many lists have a plausible count.
+  auto const listed = [&](const hisa::QueryRows& rows, const suite::Inputs* other = nullptr) {
     indexer.workspace().fill(0xa5);
-    auto const result = indexer.select(in, rows);
+    auto const result = indexer.select(other == nullptr ? in : *other, rows);
     const std::int32_t* const counts = layout.divide(indexer.workspace().data).lists.counts;
     return std::pair(result, std::count_if(counts, counts + 16, [](std::int32_t count) {
                        return count >= 257 && count <= 8192;
@@ -197,6 +198,13 @@ TEST_CASE("a plan's calls go to the flat kernel, or to rows of scores where it w
   CHECK(lists_of_some == 8);
   auto const [few, lists_of_few] = listed({3, 7}); // one
   CHECK(lists_of_few == 0);
+  Case fewer = call(16, 3499, 32, {}, {}, 257);
+  suite::Inputs const fewer_keys(suite::Problem(fewer, 3), {});
+  auto const [short_rows, lists_of_short] = listed({}, &fewer_keys);
+  CHECK(lists_of_short == 0);
+  auto const expected = suite::Indexer(fewer).select(fewer_keys);
+  for (std::int64_t t = 0; t < 16; ++t)
+    CHECK(suite::same_row(short_rows, t, expected, t));
   for (std::int64_t t = 3; t < 11; ++t)
     CHECK(suite::same_row(all, t, some, t));
   for (std::int64_t t = 3; t < 7; ++t)

@@ -67,7 +67,8 @@ public:
     indexing_ = c.indexing;
     if (c.flat_ctas > 0) {
       device_.processors = c.flat_ctas;
-      device_.few_rows = std::numeric_limits<std::int64_t>::max(), device_.flat_keys = 1;
+      device_.few_rows = std::numeric_limits<std::int64_t>::max();
+      device_.flat_keys = c.flat_keys;
     }
     using Sizes = std::vector<std::int64_t>;
     if (sizes.empty())

@@ -59,7 +59,8 @@ struct Case {
   std::size_t limit = Options{}.workspace_limit;
   Indexing indexing = Indexing::hierarchical;
   Arithmetic arithmetic = Arithmetic::native;
-  int flat_ctas = 0; ///< not 0: by the flat kernel with so many, for any number of keys
+  int flat_ctas = 0;          ///< not 0: by the flat kernel with so many,
+  std::int64_t flat_keys = 1; ///< for calls of so many keys and more
 
   std::string path() const {
     std::string s = flat_ctas > 0 ? "flat kernel" : levels.empty() ? "flat" : "";
