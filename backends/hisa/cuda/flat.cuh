@@ -92,10 +92,9 @@ private:
   __device__ void take(const Chunk& chunk, int buffer, int q) {
     std::int64_t const i = chunk.group * group_queries + q;
     gpu::ContenderList list;
-    if (chunk.begins)
-      list.contenders = task_.lists.of(i);
-    else
+    if (!chunk.begins)
       list = lists_[q];
+    list.contenders = task_.lists.of(i); // so that the compiler knows: global memory
     std::int32_t const begin = max(0, -chunk.first[q]);
     std::int32_t const end = min(chunk.rows, chunk.limit[q] - chunk.first[q]);
     select_.take(list, static_cast<std::int32_t>(task_.level.budget),
@@ -118,6 +117,8 @@ class ChunkProducer : Producer<Heads, A> {
   using Base::at_, Base::lane_, Base::low_, Base::begin_, Base::limit_;
 
 public:
+  static constexpr int tile_writers = 1; ///< arrivals at a full tile
+
   __device__ ChunkProducer(const FlatTask& task, FlatStorage<Heads, A>& s)
       : Base(task, s.score), flat_(task), chunks_(s.chunks), ring_(s.chunk_ring) {
     this->tile_ = {}; // it brings them all
@@ -135,14 +136,11 @@ public:
         bool const ends = at_.first + FlatSizes::tiles >= all;
         at_.last = ends && at_.group + gridDim.x >= groups;
         begin_chunk(ends);
-        for (int i = 0; i < at_.tiles; ++i) {
-          int const tile = at_.first + i;
-          this->copy_tile(low_ + tile * tile_keys, 1, [&] { set_places(tile, i * tile_keys); });
-        }
+        for (int i = 0; i < at_.tiles; ++i)
+          copy_tile(at_.first + i, i * tile_keys);
         at_.first += FlatSizes::tiles;
       } while (at_.first < all);
     }
-    wait_copies();
   }
 
 private:
@@ -165,15 +163,28 @@ private:
     this->end_item({flat_.chunk(chunk_.buffer, lane_ % group_queries), FlatSizes::chunk});
     chunk_.advance();
   }
-  /// As set_positions, but where the tile's scores lie in the chunk.
-  __device__ void set_places(int tile, std::int32_t place) {
-    std::int32_t const position = low_ + tile * tile_keys - begin_;
-    bool const wanted = lane_ < group_queries && position < limit_ && position > -tile_keys;
-    if (lane_ < group_queries)
-      this->s_.positions[this->tile_.buffer][0].of[lane_] = wanted ? place : Positions::absent;
-    std::uint32_t const mask = __ballot_sync(0xffffffffu, wanted);
-    if (lane_ == 0)
-      this->s_.masks[this->tile_.buffer] = mask;
+  /// As the base's, of all rows and by the copy engine alone.
+  /// @param place  where the tile's scores lie in the chunk
+  __device__ void copy_tile(int tile, std::int32_t place) {
+    auto& s = this->s_;
+    int const buffer = this->tile_.buffer;
+    std::int32_t const row = low_ + tile * tile_keys, scale = row + flat_.scale_shift;
+    std::int32_t const position = row - begin_;
+    bool const wanted = position < limit_ && position > -tile_keys;
+    std::uint32_t const mask = __ballot_sync(0xffffffffu, lane_ < group_queries && wanted);
+    this->tile_.wait_empty(s.tile_ring);
+    if (lane_ == 0) {
+      Barrier& full = s.tile_ring.full[buffer];
+#pragma unroll
+      for (int q = 0; q < group_queries; ++q)
+        s.positions[buffer][0].of[q] = (mask >> q & 1) != 0 ? place : Positions::absent;
+      s.masks[buffer] = mask;
+      s.scale_offsets[buffer][0] = scale & 3;
+      full.arrive_expecting(tile_keys * 128 + scale_line(tile_keys_log2) * 4);
+      copy_box(s.keys[buffer], flat_.key_map, row, full);
+      copy_line(s.scales[buffer], flat_.scale_map, scale & ~3, full);
+    }
+    this->tile_.advance();
   }
 };
 
@@ -187,7 +198,7 @@ __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
   static_assert(consumers % FlatSizes::listers == 0); // as Part numbers its lanes
   auto& storage = *reinterpret_cast<FlatStorage<Heads, A>*>(memory);
   if (threadIdx.x == 0) {
-    init_rings(storage.score);
+    init_rings(storage.score, ChunkProducer<Heads, A>::tile_writers);
     storage.chunk_ring.init(4 * P::consumers, FlatSizes::listers / 32);
     storage.lister.meeting.init(FlatSizes::listers);
     publish_barriers();

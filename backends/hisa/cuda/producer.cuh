@@ -236,12 +236,7 @@ protected:
     for (; i < at_.tiles; i += P::consumers) {
       std::int32_t const row = next_row_;
       next_row_ = first_row(i + P::consumers); // asked for before it is needed
-      copy_tile(row, P::consumers, [&] {
-        if (listed_)
-          copy_positions(tile(i));
-        else
-          set_positions(tile(i));
-      });
+      copy_tile(row, tile(i));
     }
     turn_ = i - at_.tiles; // the turns go on in the next item
   }
@@ -250,14 +245,14 @@ protected:
     return at_.first + i * at_.step;
   }
 
-  /// @param step    buffers to this warp's next one
-  /// @param places  places() says where the scores go
-  template <class Places>
-  __device__ void copy_tile(std::int32_t row, int step, const Places& places) {
+  __device__ void copy_tile(std::int32_t row, int tile) {
     tile_.wait_empty(s_.tile_ring);
     Barrier& full = s_.tile_ring.full[tile_.buffer];
     std::int32_t const scale = row + task_.scale_shift;
-    places();
+    if (listed_)
+      copy_positions(tile);
+    else
+      set_positions(tile);
     if (lane_ < 1 << pieces_log2_)
       s_.scale_offsets[tile_.buffer][lane_] = scale & 3;
     __syncwarp();
@@ -270,7 +265,7 @@ protected:
                 full);
     }
     full.arrive_after_copies();
-    tile_.advance(step);
+    tile_.advance(P::consumers);
   }
 
   __device__ void copy_positions(int tile) {

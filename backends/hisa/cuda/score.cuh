@@ -212,9 +212,10 @@ private:
   }
 };
 
+/// @param tile_writers  arrivals at a full tile
 template <int Heads, Arithmetic A>
-__device__ void init_rings(ScoreStorage<Heads, A>& storage) {
-  storage.tile_ring.init(Producer<Heads, A>::tile_writers, 4);
+__device__ void init_rings(ScoreStorage<Heads, A>& storage, int tile_writers) {
+  storage.tile_ring.init(tile_writers, 4);
   storage.item_ring.init(Producer<Heads, A>::item_writers, 4 * ScorePolicy<A>::consumers);
 }
 __device__ inline void fetch_maps(const ScoreTask& task) {
@@ -230,7 +231,7 @@ __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
   using P = ScorePolicy<A>;
   auto& storage = *reinterpret_cast<ScoreStorage<Heads, A>*>(memory);
   if (threadIdx.x == 0) {
-    init_rings(storage);
+    init_rings(storage, Producer<Heads, A>::tile_writers);
     storage.part.known.init(1);
     publish_barriers();
     fetch_maps(task);
