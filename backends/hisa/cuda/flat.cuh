@@ -172,8 +172,8 @@ private:
     std::int32_t const position = row - begin_;
     bool const wanted = position < limit_ && position > -tile_keys;
     std::uint32_t const mask = __ballot_sync(0xffffffffu, lane_ < group_queries && wanted);
-    this->tile_.wait_empty(s.tile_ring);
-    if (lane_ == 0) {
+    if (lane_ == 0) { // which alone waits: another lane could miss a round that it has no part in
+      this->tile_.wait_empty(s.tile_ring);
       Barrier& full = s.tile_ring.full[buffer];
 #pragma unroll
       for (int q = 0; q < group_queries; ++q)
