@@ -287,6 +287,17 @@ TEST_CASE("one multiprocessor: a CTA goes round its rings many times") {
   emulation::settings().processors = 3;
 }
 
+TEST_CASE("a thread that is always late") {
+  for (int warp = 0; warp < 16; ++warp)
+    for (int const lane : {0, 5}) {
+      emulation::settings().late = 32 * warp + lane;
+      CAPTURE(warp, lane);
+      passes(flat(5, 1501, 64, 64, 2));
+      passes(call(5, 901, 64, {64}, {8}, 290));
+    }
+  emulation::settings().late = -1;
+}
+
 TEST_CASE("few CTAs spread over the multiprocessors") {
   hisa::cuda::Device device;
   device.processors = 132;

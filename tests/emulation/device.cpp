@@ -44,6 +44,7 @@ private:
   std::size_t current_ = 0;         ///< the CTA whose warps run
   order::Actor scheduler_;
   unsigned haste_ = 0; ///< 0: work is done when nothing else can be; else one in haste_
+  int late_ = -1;      ///< the thread of each CTA that does not run now
   std::string failure_;
 
   static unsigned initial_seed() {
@@ -164,7 +165,7 @@ bool Machine::run_warp(Cta& cta, int warp) {
   for (unsigned i = 0, n = 0; i < warp_lanes && n < lanes; ++i) {
     int const lane = static_cast<int>((first_lane + i) % warp_lanes);
     Thread& t = threads_[static_cast<std::size_t>(cta.first_thread + warp_lanes * warp + lane)];
-    if (t.ended || (t.waits_for != nullptr && !t.test(t.condition)))
+    if (t.ended || t.index == late_ || (t.waits_for != nullptr && !t.test(t.condition)))
       continue;
     run_thread(t);
     ran = true, ++n;
@@ -199,7 +200,11 @@ void Machine::run_together() {
   while (running_ctas()) {
     if (haste_ > 0 && below(haste_) == 0)
       work();
-    if (!run_some_warp() && !work())
+    late_ = settings().late;
+    if (run_some_warp() || work())
+      continue;
+    late_ = -1;
+    if (!run_some_warp())
       throw device_error("emulation: all threads wait:" + waiting());
   }
   if (!filled_.empty())

@@ -34,6 +34,7 @@ inline constexpr std::size_t max_shared_bytes = 227 * 1024;
 struct Settings {
   int processors = 3;
   bool all_at_once = false; ///< all CTAs of a grid run together, else a cluster at a time
+  int late = -1; ///< a thread of each CTA that runs only where nothing else can be done; -1: none
 };
 Settings& settings();
 /// Starts the random order anew. At first the environment's HISA_EMULATION_SEED, or 1.
