@@ -391,6 +391,26 @@ TEST_CASE("selection from a row that comes in parts is exact on adversarial rows
         }
 }
 
+TEST_CASE("2^31 candidates in one bin") {
+  // As many as the longest row has, its last round counted whole.
+  auto storage = std::make_unique<hisa::gpu::RadixStorage<512>>();
+  for (int k : {3, 4, 20000}) {
+    hisa::gpu::Bin bin{};
+    Lockstep(64).run([&](const Lockstep::Lane& lane) {
+      prepare(lane, *storage);
+      lane.barrier();
+      if (lane.lane() == 0)
+        storage->histogram[0][0] = 1u << 31, storage->histogram[0][5] = 3;
+      hisa::gpu::Radix<Lockstep::Lane, 512> radix(lane, *storage);
+      hisa::gpu::Bin const chosen = radix.choose(k, [](const auto&) {});
+      if (lane.lane() == 0)
+        bin = chosen;
+    });
+    CHECK(bin.index == (k > 3 ? 0u : 5u));
+    CHECK(bin.need == (k > 3 ? k - 3 : k));
+  }
+}
+
 TEST_CASE("rows in parts whose scores equal the bound") {
   std::int32_t listed = 0;
   in_parts(std::vector<float>(20000, 1.0f), 60, 0, -1, nullptr, &listed);

@@ -132,6 +132,7 @@ inline void capture(const Scale& scale) {
   int const k = scale.topk;
   for (const Case& c :
        std::vector<Case>{{.M = M, .N = scale.N, .topk = k},
+                         by_flat_kernel({.M = M, .N = scale.N, .topk = k}, 2),
                          {.M = M, .N = scale.N, .levels = {{128, k / 128 + 3}}, .topk = k},
                          {.M = M,
                          .N = scale.N,

@@ -44,6 +44,15 @@ struct Outputs {
   bool intact() const { return indices.intact() && counts.intact() && scores.intact(); }
 };
 
+/// A flat call that the flat kernel takes, with so many CTAs.
+inline Case by_flat_kernel(Case c, int ctas) {
+  cuda::Device device = cuda::Device::current();
+  device.processors = c.flat_ctas = ctas, device.flat_keys = c.flat_keys;
+  if (!device.suits_flat_kernel(c.M, c.N))
+    throw std::logic_error(c.text() + ": by rows of scores");
+  return c;
+}
+
 class Indexer {
 public:
   /// For calls of up to `max_queries` and `max_keys`; by default the case's.

@@ -156,6 +156,9 @@ struct Problem {
     q.resize(std::size_t(M * H * D)), random.fill(q.data(), M * H * D);
     for (std::int64_t i = 0; i < M * H; ++i)
       w.push_back(random.normal() * 0.01f);
+    if (c.data == Data::nan_values) // a head of each fifth query
+      for (std::int64_t t = 1; t < M; t += 5)
+        q[std::size_t((t * H + 3) * D + 7)] = Element<e4m3fn>::nan();
     make_keys(c, random);
     set_ranges(c);
     if (c.indexing == Indexing::refine)

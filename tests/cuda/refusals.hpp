@@ -178,9 +178,37 @@ inline void refused_calls() {
          "a refused call leaves the workspace alone");
 }
 
+/// No kernels: nothing is launched, whatever the arguments are.
+inline void refused_devices() {
+  Shape<> const shape{.max_queries = 16, .max_keys = 4096, .heads = 64, .head_dim = D};
+  cuda::Device device = cuda::Device::current();
+  for (int architecture : {80, 89, 120}) {
+    device.architecture = architecture;
+    std::string const why =
+        "the device's architecture is " + std::to_string(architecture) + ", expected 90 (sm_90a)";
+    refuses("hisa::cuda::make_plan: " + why,
+            [&] { cuda::make_plan<Levels<>>(device, shape, {.topk = 512}); });
+    refuses("hisa::cuda::make_plan: " + why,
+            [&] { cuda::make_plan<Levels<128>>(device, shape, {.keep = {8}, .topk = 512}); });
+    refuses("hisa::cuda::score: " + why,
+            [&] { cuda::score(device, nullptr, {}, {}, {}, nullptr, 0); });
+    if (architecture < 90)
+      refuses("hisa::cuda::topk: the device's architecture is " + std::to_string(architecture) +
+                  ", expected 90 or more: the kernels form clusters",
+              [&] { cuda::topk(device, nullptr, {}, 1); });
+  }
+  device.architecture = 90, device.sm_90a = false;
+  refuses("hisa::cuda::score: the program's code for the device is not for sm_90a, expected code "
+          "of -gencode arch=compute_90a,code=sm_90a",
+          [&] { cuda::score(device, nullptr, {}, {}, {}, nullptr, 0); });
+}
+
 inline void refused_parts() {
   Device<float> const scores{std::size_t(64)};
   Device<std::int32_t> const indices{std::size_t(64)};
+  auto const odd = [](auto* pointer) { // an address within an element
+    return reinterpret_cast<decltype(pointer)>(reinterpret_cast<std::uintptr_t>(pointer) + 2);
+  };
   auto const topk = [&](const std::string& why, const cuda::TopkTask& task, std::int64_t rows) {
     refuses("hisa::cuda::topk: " + why, [&] { cuda::topk(nullptr, task, rows); });
   };
@@ -188,7 +216,19 @@ inline void refused_parts() {
   topk("row_stride is 7, expected at least 8", {scores.data, 7, nullptr, 8, 4, {indices.data}}, 2);
   topk("columns is -1, expected 0 .. 2^31 - 257", {scores.data, 8, nullptr, -1, 4, {indices.data}},
        2);
-  topk("rows is -1, expected at least 0", {scores.data, 8, nullptr, 8, 4, {indices.data}}, -1);
+  for (std::int64_t rows : {std::int64_t(-1), std::int64_t(2147483392), std::int64_t(1) << 32})
+    topk("rows is " + std::to_string(rows) + ", expected 0 .. 2^31 - 257",
+         {scores.data, 8, nullptr, 8, 4, {indices.data}}, rows);
+  topk("columns is 2147483392, expected 0 .. 2^31 - 257",
+       {scores.data, 2147483392, nullptr, 2147483392, 4, {indices.data}}, 2);
+  topk("scores is null, expected a pointer to data", {nullptr, 8, nullptr, 8, 4, {indices.data}},
+       2);
+  topk("scores is misaligned, expected an address that is a multiple of 4",
+       {odd(scores.data), 8, nullptr, 8, 4, {indices.data}}, 2);
+  topk("lengths is misaligned, expected an address that is a multiple of 4",
+       {scores.data, 8, odd(indices.data), 8, 4, {indices.data}}, 2);
+  topk("out.scores is misaligned, expected an address that is a multiple of 4",
+       {scores.data, 8, nullptr, 8, 4, {indices.data, odd(scores.data)}}, 2);
   topk("out.indices is null, expected a pointer to data", {scores.data, 8, nullptr, 8, 4, {}}, 2);
 
   Case const c{.M = 2, .N = 50};
@@ -205,6 +245,10 @@ inline void refused_parts() {
   many.count = 33554428;
   score("queries.count is 33554428, expected 0 .. 33554427", many, c.N);
   score("row_stride is 49, expected at least 50", in.queries(), c.N - 1);
+  ContiguousKeys<e4m3fn> far = in.keys();
+  far.row_stride = std::int64_t(1) << 40;
+  refuses("hisa::cuda::score: keys.row_stride is 1099511627776, expected less than 2^40",
+          [&] { cuda::score(nullptr, in.queries(), far, in.ranges(), out.data, c.N); });
   refuses("hisa::cuda::pool_append: sequences.old_length is null, expected a pointer to data",
           [&] { cuda::pool_append<MeanPool>(nullptr, in.keys(), {}, {1}); });
 }
@@ -213,6 +257,7 @@ inline void refusals() {
   item("what make_plan refuses", refused_plans);
   item("what make_block_sparse_plan refuses", refused_block_sparse_plans);
   item("what a call refuses", refused_calls);
+  item("devices that have no kernels", refused_devices);
   item("what a call refuses of block lists", refused_lists);
   item("what top-k, score and pooling refuse", refused_parts);
 }

@@ -75,8 +75,10 @@ inline void sweep(int k, int step, std::int32_t first, std::int32_t anchor) {
                                                        : t == M - 1 ? 2 * k
                                                                     : k + (t - 1) * step));
         check_regimes(c, p);
-        if (levels.empty())
-          break; // no blocks, no boundary
+        if (levels.empty()) { // no blocks, no boundary
+          check_regimes(by_flat_kernel(c, int(M + 3) / 4), p);
+          break;
+        }
       }
     });
   }

@@ -43,7 +43,7 @@ Result repeat(const std::string& what, int times, Outputs& out, bool with_scores
 inline void repeats(const Scale& scale) {
   std::string const times = std::to_string(scale.repeats) + " repeats: ";
   int const k = scale.topk;
-  for (Data data : {Data::ties, Data::random}) {
+  for (Data data : {Data::ties, Data::random, Data::zeros}) { // zeros of both signs
     std::int64_t const M = std::min<std::int64_t>(scale.M, 130), N = scale.N * 2;
     std::vector<Case> const cases = {
         {.M = M, .N = N, .topk = k, .data = data},
@@ -54,11 +54,21 @@ inline void repeats(const Scale& scale) {
          .topk = k,
          .data = data,
          .arithmetic = Arithmetic::precise},
+        {.M = M, .N = N, .levels = {{128, k / 128 + 8}, {16, k / 16 + 4}}, .topk = k, .data = data},
+        by_flat_kernel({.M = std::min<std::int64_t>(M, 16), .N = N, .topk = k, .data = data}, 2),
         {.M = M,
          .N = N,
-         .levels = {{128, k / 128 + 8}, {16, k / 16 + 4}},
+         .H = 32,
+         .levels = {{16, k / 16}},
+         .topk = k / 16 * 16,
+         .data = data,
+         .indexing = Indexing::block_sparse},
+        {.M = M,
+         .N = N,
+         .levels = {{16, k / 8}},
          .topk = k,
-         .data = data}};
+         .data = data,
+         .indexing = Indexing::refine}};
     for (const Case& c : cases)
       for (bool with_scores : {true, false})
         item(times + c.text() + (with_scores ? "" : ", without scores"), [&] {

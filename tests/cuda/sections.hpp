@@ -14,6 +14,7 @@
 #include "refusals.hpp"
 #include "regimes.hpp"
 #include "repeats.hpp"
+#include "score.hpp"
 #include "topk.hpp"
 
 namespace suite {
@@ -25,6 +26,7 @@ struct Section {
 inline constexpr Section sections[] = {
     {"refusals", [](const Scale&) { refusals(); }},
     {"pooling", pooling},
+    {"score", [](const Scale&) { score(); }},
     {"topk", topk},
     {"topk-rows", topk_rows},
     {"adversarial", adversarial},

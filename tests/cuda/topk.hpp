@@ -66,6 +66,39 @@ inline void topk(const Scale& scale) {
   }
 }
 
+/// The longest row that there may be, nearly all of it alike, so that it is known what wins.
+inline void longest_row(int byte) {
+  constexpr std::int64_t n = 2147483391, marked = 3000, gap = n / marked;
+  Random random(5);
+  Device<float> scores(std::size_t{n});
+  scores.fill(byte);
+  std::vector<std::int64_t> places(std::size_t{marked});
+  std::vector<float> values;
+  for (std::int64_t i = 0; i < marked; ++i) {
+    places[std::size_t(i)] = i + 1 == marked ? n - 1 : i * gap + random.below(gap);
+    values.push_back(float(1 + random.below(500)));
+    cuda::check(
+        cudaMemcpy(scores.data + places[std::size_t(i)], &values.back(), 4, cudaMemcpyDefault),
+        "copy");
+  }
+  for (int k : {1, 2048, 20000}) {
+    std::vector<std::int64_t> expected;
+    for (std::int64_t i : reference::select(values, k))
+      expected.push_back(places[std::size_t(i)]);
+    for (std::int64_t p = 0; std::int64_t(expected.size()) < k; ++p)
+      if (!std::binary_search(places.begin(), places.end(), p))
+        expected.push_back(p);
+    std::sort(expected.begin(), expected.end());
+    Outputs const out(1, k);
+    cuda::topk(nullptr, {scores.data, n, nullptr, n, k, out.view()}, 1);
+    synchronize("topk");
+    Result const got = out.host();
+    expect(got.counts[0] == k &&
+               std::equal(expected.begin(), expected.end(), got.indices.begin(), got.indices.end()),
+           "a row of 2^31 - 257 scores, k=" + std::to_string(k));
+  }
+}
+
 /// Few long rows are shared by the CTAs of clusters; many are not.
 inline void topk_rows(const Scale& scale) {
   Random random(4);
@@ -85,6 +118,10 @@ inline void topk_rows(const Scale& scale) {
     }
   if (scale.row < 40000)
     skip("clusters: rows of 40000 scores and more");
+  if (!scale.large)
+    return skip("a row of 2^31 - 257 scores");
+  item("top-k, a row of 2^31 - 257 scores, nearly all 0", [] { longest_row(0); });
+  item("top-k, a row of 2^31 - 257 scores, nearly all NaN", [] { longest_row(0xff); });
 }
 
 } // namespace suite

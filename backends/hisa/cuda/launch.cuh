@@ -34,6 +34,9 @@ template <int = 0>
 __global__ void __launch_bounds__(HISA_COMPILED_FOR) compiled_for() {}
 #undef HISA_COMPILED_FOR
 
+/// The most keys, or heads of queries, that the kernels count to.
+inline constexpr std::int64_t max_rows = std::numeric_limits<std::int32_t>::max() - 256;
+
 /// What the launches depend on.
 struct Device {
   int architecture = 0; ///< 90 for sm_90

@@ -4,8 +4,7 @@
 /// kernels level by level.
 #pragma once
 
-#include <hisa/checks.hpp>
-#include <hisa/cuda/launch.cuh>
+#include <hisa/cuda/functions.cuh>
 #include <hisa/cuda/workspace.cuh>
 #include <hisa/row_rules.hpp>
 
@@ -16,9 +15,6 @@
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
-
-/// The most keys, or heads of queries, that the kernels count to.
-inline constexpr std::int64_t max_rows = std::numeric_limits<std::int32_t>::max() - 256;
 
 /// Why the kernels do not serve a configuration of fp8 queries, contiguous fp8 keys and rules with
 /// one row: "ARGUMENT is FOUND, expected EXPECTED", or empty where they do.
@@ -158,9 +154,7 @@ private:
     if (queries.count == 0)
       return;
     require_aligned(queries.values, 16, function, "queries.values");
-    require_aligned(keys.values, 16, function, "keys.values");
-    require(keys.row_stride % 16 == 0, function, "keys.row_stride", keys.row_stride,
-            "a multiple of 16");
+    check_key_rows(function, keys);
     if constexpr (own_lists) {
       require_array(lists.blocks, function, "lists.blocks");
       require(lists.capacity >= 1 && lists.capacity <= levels_.keep[0], function, "lists.capacity",
@@ -302,58 +296,6 @@ private:
     return true;
   }
 };
-
-/// Writes the scores of all visible keys, by the same code and to the same bits as the indexers of
-/// that arithmetic:
-/// the score of query t for its i-th visible key at values[t * row_stride + i]. Nothing else is
-/// written. Asynchronous on `stream`. O(M H D L).
-/// @throws precondition_error before anything is launched
-inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
-                  const ContiguousKeys<e4m3fn>& keys, const Ranges& visibility, float* values,
-                  std::int64_t row_stride, Arithmetic arithmetic = Arithmetic::native) {
-  constexpr const char* function = "cuda::score";
-  using namespace hisa::detail;
-  require(queries.heads == 64 || queries.heads == 32, function, "queries.heads", queries.heads,
-          "64 or 32");
-  check_queries(function, queries, max_rows / queries.heads, queries.heads, 128);
-  check_keys(function, keys, max_rows, 128);
-  if (queries.count == 0 || keys.count == 0)
-    return;
-  require_aligned(queries.values, 16, function, "queries.values");
-  require_aligned(keys.values, 16, function, "keys.values");
-  require(keys.row_stride % 16 == 0, function, "keys.row_stride", keys.row_stride,
-          "a multiple of 16");
-  check_visibility(function, keys, visibility, queries.count);
-  require_pointer(values, function, "values");
-  require(row_stride >= keys.count, function, "row_stride", row_stride, at_least(keys.count));
-  ScoreTask task;
-  task.level.visibility = visibility;
-  task.level.count = queries.count;
-  task.level.max_keys = keys.count;
-  task.level.scores_wanted = true;
-  set_rows(task, queries, rows_of(keys));
-  task.values = values, task.pitch = row_stride;
-  launch_score(task, keys.count / tile_keys + 1, arithmetic, Device::current(), stream);
-}
-
-/// Top-k alone: the positions of the k best of each row of scores, in the contract's order. Any row
-/// length up to 2^31 - 257 and any k. Asynchronous on `stream`. A row is read once, but several
-/// times for k above SelectSizes::max_topk, and where a short row has many equal scores or NaN.
-/// @throws precondition_error before anything is launched
-inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
-  constexpr const char* function = "cuda::topk";
-  using namespace hisa::detail;
-  require(rows >= 0, function, "rows", rows, at_least(0));
-  require(task.columns >= 0 && task.columns <= max_rows, function, "columns", task.columns,
-          "0 .. 2^31 - 257");
-  require(task.topk >= 1, function, "topk", task.topk, at_least(1));
-  require(task.row_stride >= task.columns, function, "row_stride", task.row_stride,
-          at_least(task.columns));
-  if (rows == 0)
-    return;
-  require_pointer(task.out.indices, function, "out.indices");
-  launch_topk(task, rows, Device::current(), stream);
-}
 
 /// The same as the next, for a device as the caller describes it, which is not checked.
 template <class LevelsT, CandidateSource Source = MeanPool, int Heads = dynamic,

@@ -120,12 +120,12 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
 
 /// Top-k alone: a row of scores to the positions of its k best.
 struct TopkTask {
-  const float* scores = nullptr; ///< [rows, row_stride]
-  std::int64_t row_stride = 0;
-  const std::int32_t* lengths = nullptr; ///< [rows] or null: all `columns`
-  std::int64_t columns = 0;
-  std::int32_t topk = 0;
-  Selection out;
+  const float* scores = nullptr;         ///< [rows, row_stride], any 4-byte alignment
+  std::int64_t row_stride = 0;           ///< floats from one row to the next, at least `columns`
+  const std::int32_t* lengths = nullptr; ///< [rows] or null: all `columns`; clamped to 0 .. columns
+  std::int64_t columns = 0;              ///< scores of a row
+  std::int32_t topk = 0;                 ///< winners of a row; fewer where it has fewer scores
+  Selection out;                         ///< [rows, topk], counts [rows]
 };
 
 /// One row of a TopkTask.

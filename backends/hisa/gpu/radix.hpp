@@ -39,8 +39,9 @@ using Tally = std::uint64_t;
 HISA_FUNCTION constexpr Tally tally(std::uint32_t count, bool lower) {
   return (lower ? Tally(count) << 32 : 0) | count;
 }
-HISA_FUNCTION constexpr std::int32_t of_all(Tally t) {
-  return static_cast<std::int32_t>(t & 0xffffffffu);
+/// Up to 2^31: a row may have 2^31 - 257 candidates, and its last round is counted whole.
+HISA_FUNCTION constexpr std::uint32_t of_all(Tally t) {
+  return static_cast<std::uint32_t>(t & 0xffffffffu);
 }
 HISA_FUNCTION constexpr std::int32_t of_lower(Tally t) {
   return static_cast<std::int32_t>(t >> 32);
@@ -308,7 +309,8 @@ private:
       own += sum(g_.load(top - w).v);
     half_ ^= 1;
     auto before = exclusive_scan(g_, own, s_.scan, half_).before;
-    bool const here = of_all(before) < need && need <= of_all(before + own);
+    auto const wanted = static_cast<std::uint32_t>(need);
+    bool const here = of_all(before) < wanted && wanted <= of_all(before + own);
     for (int w = 0; w < mine && (all_alike || w <= highest); ++w) {
       if (here)
         find_in(g_.load(top - w).v, 4 * (highest - w), need, before);
@@ -339,7 +341,8 @@ private:
       });
     Tally before = wave_sum(g_, lane < wave ? of_wave : 0);
     Tally const through = before + g_.shuffle(of_wave, wave);
-    bool const here = of_all(before) < need && need <= of_all(through);
+    auto const wanted = static_cast<std::uint32_t>(need);
+    bool const here = of_all(before) < wanted && wanted <= of_all(through);
     Tally bins[4] = {};
     if (here)
       for_each_rank(g_, cluster, own, [&](int rank, const Words& counts) {
@@ -363,12 +366,13 @@ private:
   /// @tparam T  Tally, or a plain number
   template <class T>
   HISA_FUNCTION void find_in(const T (&bins)[4], int lowest, std::int32_t need, T& before) const {
+    auto const wanted = static_cast<std::uint32_t>(need);
     HISA_UNROLL
     for (int i = 3; i >= 0; --i) {
-      if (of_all(before) < need && need <= of_all(before + bins[i])) {
+      if (of_all(before) < wanted && wanted <= of_all(before + bins[i])) {
         g_.store(&s_.bin, lowest + i);
-        g_.store(&s_.need, need - of_all(before));
-        g_.store(&s_.in_bin, of_all(bins[i]));
+        g_.store(&s_.need, static_cast<std::int32_t>(wanted - of_all(before)));
+        g_.store(&s_.in_bin, static_cast<std::int32_t>(of_all(bins[i])));
         if constexpr (std::is_same_v<T, Tally>) {
           g_.store(&s_.lower_above, of_lower(before));
           g_.store(&s_.lower_in_bin, of_lower(bins[i]));
