@@ -17,6 +17,7 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <set>
 #include <sstream>
 
 using namespace hisa;
@@ -138,17 +139,53 @@ std::vector<float> checked_scores(const std::string& what, const Data& d, std::i
   return scores;
 }
 
-/// @param rate  name of the rate at which `work` is done, in 10^12 a second
+using PooledLevels = std::vector<std::unique_ptr<Pooled>>;
+
+/// Blocks of the last level that four neighbouring queries keep together, over those that one of
+/// them keeps: the mean of 16 such groups.
+double union_of_lists(const Data& d, const std::vector<reference::LevelSize>& sizes,
+                      const PooledLevels& pooled) {
+  std::size_t together = 0, each = 0;
+  for (std::int64_t group = 0; group < 16; ++group) {
+    std::set<std::int64_t> blocks;
+    for (std::int64_t q = 0; q < 4; ++q) {
+      Visible v;
+      v.query = (d.M / 4 - 1) * group / 15 * 4 + q, v.end = d.L - d.M + v.query + 1;
+      std::vector<std::int64_t> kept;
+      for (std::size_t l = 0; l < sizes.size(); ++l) {
+        auto const& rows = pooled[l]->view;
+        auto const scores = device_scores(d, v.query, rows.values, rows.scales, rows.blocks);
+        std::int64_t const size = sizes[l].block_size;
+        kept = reference::keep_blocks(v, sizes[l],
+                                      reference::children(v, size, l > 0 ? &kept : nullptr,
+                                                          l > 0 ? sizes[l - 1].block_size : 1),
+                                      Boundary::counted,
+                                      [&](std::int64_t b) { return scores[std::size_t(b)]; });
+      }
+      each += kept.size();
+      blocks.insert(kept.begin(), kept.end());
+    }
+    together += blocks.size();
+  }
+  return 4 * double(together) / double(each);
+}
+
+/// @param rate    name of the rate at which `work` is done, in 10^12 a second
+/// @param united  union_of_lists, or 0
 void print(const std::string& what, const char* data, const bench::Times& us, double work,
-           const char* rate) {
+           const char* rate, double united = 0) {
   std::printf("{\"case\": \"%s\", \"data\": \"%s\", \"us\": %.1f, \"sustained_us\": %.1f, "
-              "\"%s\": %.4g}\n",
+              "\"%s\": %.4g",
               what.c_str(), data, us.rested, us.sustained, rate, work / us.rested * 1e-6);
+  if (united > 0)
+    std::printf(", \"union\": %.2f", united);
+  std::printf("}\n");
   std::fflush(stdout);
 }
 /// Of products of `pairs` queries and keys.
-void print(const std::string& what, const char* data, const bench::Times& us, double pairs) {
-  print(what, data, us, pairs * 2 * heads * 128, "tflops");
+void print(const std::string& what, const char* data, const bench::Times& us, double pairs,
+           double united = 0) {
+  print(what, data, us, pairs * 2 * heads * 128, "tflops", united);
 }
 
 /// @param limit       of the workspace, bytes
@@ -220,7 +257,7 @@ void run_index(const std::string& what, const char* name, const std::vector<Data
     require_right(std::equal(row.indices.begin(), row.indices.end(), indices.begin() + t * topk),
                   what);
   }
-  print(what, name, us, pairs);
+  print(what, name, us, pairs, sizes.empty() ? 0 : union_of_lists(d, sizes, pooled[0]));
 }
 
 void run_score(const std::string& what, const char* name, const std::vector<Data>& data) {

@@ -98,6 +98,11 @@ public:
     workspace_ = Device<std::uint8_t>(bytes_);
   }
 
+  /// Enqueues a call in a workspace of the caller's.
+  void operator()(cudaStream_t stream, const Inputs& in, const Selection& out,
+                  const Device<std::uint8_t>& workspace) const {
+    call_(stream, in, out, {workspace.data, workspace.size}, {});
+  }
   /// Enqueues a call.
   void operator()(cudaStream_t stream, const Inputs& in, const Selection& out,
                   const QueryRows& rows = {}) const {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
-// Why parts of a CTA have barriers in shared memory (Part in hisa/cuda/group.cuh) and not named
-// barriers: what compute-sanitizer's racecheck makes of each. Where parts have passed named
+// What compute-sanitizer's racecheck makes of ways to wait. Why parts of a CTA have barriers in
+// shared memory (Part in hisa/cuda/group.cuh) and not named barriers: where parts have passed named
 // barriers in different numbers, it reports hazards between accesses that __syncthreads separates.
+// And what it makes of a warp that leaves a buffer by one lane, as consumers do (score.cuh).
 //
 //   nvcc -std=c++20 -lineinfo -arch=sm_90a -Iinclude -Ibackends tests/cuda/racecheck_parts.cu
 //   compute-sanitizer --tool racecheck ./a.out
@@ -52,6 +53,38 @@ __global__ void pass_barriers(int* out) {
   out[threadIdx.x] = all + sum;
 }
 
+enum Leaving { all_lanes, one_lane, nobody };
+
+/// One warp fills a buffer again and again, others read it.
+template <Leaving leaving>
+__global__ void reuse_buffer(int* out) {
+  constexpr int readers = 3, rounds = 6;
+  __shared__ hisa::cuda::Barrier full, empty;
+  __shared__ int buffer[32];
+  int const warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  if (threadIdx.x == 0) {
+    full.init(32), empty.init(leaving == one_lane ? readers : 32 * readers);
+    hisa::cuda::publish_barriers();
+  }
+  __syncthreads();
+  int sum = 0;
+  for (int i = 0; i < rounds; ++i) {
+    if (warp == readers) {
+      if (leaving != nobody)
+        empty.wait(i & 1 ^ 1); // the first passes
+      buffer[lane] = i;
+      full.arrive();
+    } else {
+      full.wait(i & 1);
+      sum += buffer[(lane + 1) % 32];
+      __syncwarp();
+      if (leaving == all_lanes || (leaving == one_lane && lane == 0))
+        empty.arrive();
+    }
+  }
+  out[threadIdx.x] = sum;
+}
+
 int* out = nullptr;
 
 template <Form form, bool alike>
@@ -59,6 +92,14 @@ bool pass(const char* what) {
   std::printf("%s\n", what);
   std::fflush(stdout);
   pass_barriers<form, alike><<<4, parts * lanes>>>(out);
+  return cudaDeviceSynchronize() == cudaSuccess;
+}
+
+template <Leaving leaving>
+bool reuse(const char* what) {
+  std::printf("%s\n", what);
+  std::fflush(stdout);
+  reuse_buffer<leaving><<<1, 128>>>(out);
   return cudaDeviceSynchronize() == cudaSuccess;
 }
 
@@ -70,6 +111,9 @@ int main() {
                    pass<named, false>("named barriers, 0 to 6: reports, without a race") &&
                    pass<in_memory, true>("in shared memory, as many each: nothing to report") &&
                    pass<in_memory, false>("in shared memory, 0 to 6: nothing to report") &&
-                   pass<in_memory_too_few, false>("in shared memory, one lacks: a race");
+                   pass<in_memory_too_few, false>("in shared memory, one lacks: a race") &&
+                   reuse<all_lanes>("a buffer that all lanes leave") &&
+                   reuse<one_lane>("a buffer that one lane leaves for its warp") &&
+                   reuse<nobody>("a buffer that is not waited for: a race");
   return ran ? 0 : 1;
 }

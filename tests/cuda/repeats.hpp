@@ -75,7 +75,7 @@ inline void repeats(const Scale& scale) {
           Problem const p(c, 41);
           Inputs const in(p, c.levels);
           Indexer indexer(c);
-          Outputs out(c.M, k);
+          Outputs out(c.M, c.topk);
           Result const first =
               repeat(c.text(), scale.repeats, out, with_scores, indexer.workspace(),
                      [&](cudaStream_t stream) { indexer(stream, in, out.view(with_scores)); });

@@ -15,6 +15,7 @@
 #include "regimes.hpp"
 #include "repeats.hpp"
 #include "score.hpp"
+#include "threads.hpp"
 #include "topk.hpp"
 
 namespace suite {
@@ -40,6 +41,7 @@ inline constexpr Section sections[] = {
     {"repeats", repeats},
     {"capture", capture},
     {"overlap", overlap},
+    {"threads", threads},
     {"peers", peers},
     {"offsets", offsets},
     {"serving", serving},
