@@ -8,6 +8,7 @@
 
 #include <cmath>
 #include <string>
+#include <thread>
 
 namespace {
 
@@ -227,6 +228,24 @@ TEST_CASE("the workspace of the flat kernel") {
   CHECK(with_limit(100) == 528);  // a group for each multiprocessor
   CHECK(with_limit(71) == 528);
   CHECK(with_limit(70) == 0);
+}
+
+TEST_CASE("a thread of the host that has called nothing before") {
+  suite::Case const c = call(5, 500, 64, {64}, {4}, 100);
+  suite::Inputs const in(suite::Problem(c, 9), c.levels);
+  suite::Indexer const indexer(c);
+  suite::Result const expected = indexer.select(in);
+  suite::Outputs const out(c.M, c.topk);
+  std::string error;
+  std::thread([&] {
+    try {
+      indexer(nullptr, in, out.view());
+    } catch (const std::exception& e) {
+      error = e.what();
+    }
+  }).join();
+  CHECK(error.empty());
+  CHECK(out.host().indices == expected.indices);
 }
 
 TEST_CASE("which flat calls keep contenders only") {

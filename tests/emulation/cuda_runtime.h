@@ -60,6 +60,7 @@ struct cudaFuncAttributes {
 /// Code is for sm_90a: see Device in hisa/cuda/launch.cuh.
 template <class T>
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, T*) {
+  emulation::bind_context();
   attributes->maxThreadsPerBlock = 96;
   return cudaSuccess;
 }

@@ -21,7 +21,17 @@ struct CUgraphExec {
 
 namespace emulation {
 
+static thread_local bool context = false;
+
+void bind_context() {
+  context = true;
+}
+bool has_context() {
+  return context;
+}
+
 void enqueue(cudaStream_t stream, std::function<void()> work) {
+  bind_context();
   if (stream != nullptr && stream->captured)
     stream->work.push_back(std::move(work));
   else
@@ -49,6 +59,7 @@ cudaError_t cudaGetLastError() {
 }
 
 cudaError_t cudaMalloc(void** p, std::size_t bytes) {
+  emulation::bind_context();
   return posix_memalign(p, 256, bytes) == 0 ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFree(void* p) {
@@ -70,6 +81,7 @@ cudaError_t cudaGetDevice(int* device) {
   return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int) {
+  emulation::bind_context();
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {

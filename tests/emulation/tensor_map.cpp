@@ -53,6 +53,8 @@ CUresult cuTensorMapEncodeTiled(CUtensorMap* map, CUtensorMapDataType type, cuui
                                 const cuuint32_t* box, const cuuint32_t* steps,
                                 CUtensorMapInterleave, CUtensorMapSwizzle swizzle,
                                 CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  if (!emulation::has_context())
+    return CUDA_ERROR_INVALID_CONTEXT;
   emulation::Tensor t = {};
   t.element = type == CU_TENSOR_MAP_DATA_TYPE_UINT8 ? 1 : 4;
   t.data = static_cast<const std::uint8_t*>(address);

@@ -164,12 +164,21 @@ inline CUtensorMap tensor_map(CUtensorMapDataType type, const void* data, std::i
   cuuint64_t const strides[] = {static_cast<cuuint64_t>(stride)};
   cuuint32_t const box[] = {static_cast<cuuint32_t>(box_width), static_cast<cuuint32_t>(box_count)};
   cuuint32_t const steps[] = {1, 1};
-  CUresult const result =
-      encode(&map, type, count > 0 ? 2 : 1, const_cast<void*>(data), extents, strides, box, steps,
-             CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  auto const describe = [&] {
+    return encode(&map, type, count > 0 ? 2 : 1, const_cast<void*>(data), extents, strides, box,
+                  steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  };
+  CUresult result = describe();
+  if (result != CUDA_SUCCESS) {
+    // Perhaps for want of a context: the runtime gives a thread one when it first needs it.
+    cudaFuncAttributes code = {};
+    check(cudaFuncGetAttributes(&code, compiled_for<>), "no context");
+    result = describe();
+  }
   if (result != CUDA_SUCCESS)
-    hisa::detail::fail<launch_error>("hisa::cuda: cuTensorMapEncodeTiled refused a tensor");
+    hisa::detail::fail<launch_error>("hisa::cuda: cuTensorMapEncodeTiled refused a tensor, error " +
+                                     std::to_string(result));
   return map;
 }
 

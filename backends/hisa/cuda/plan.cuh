@@ -124,7 +124,9 @@ public:
   }
   /// Selects the top k tokens of each query. Asynchronous on `stream`; all data are device memory
   /// and must stay alive until the stream has passed the call. Nothing is allocated and no device
-  /// memory is read on the host, so the call may be captured in a graph.
+  /// memory is read on the host, so the call may be captured in a graph. For each query O(H D n),
+  /// n the rows that it scores: all of the coarsest level, what lies in the kept blocks of each
+  /// level below, or all L keys of a flat call.
   /// @param pooled  the levels, coarse to fine
   /// @param rows    the queries that are worked on
   /// @throws precondition_error before anything is launched, launch_error if CUDA refuses

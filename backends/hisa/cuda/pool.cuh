@@ -143,7 +143,7 @@ void pool_checked(const char* function, cudaStream_t stream, const ContiguousKey
 
 /// Pools the blocks that become complete as each sequence grows from old_length to new_length keys.
 /// Asynchronous on `stream`. O(D) a new key, plus O(B D) for a block that was begun before.
-/// @throws precondition_error before anything is launched
+/// @throws precondition_error before anything is launched, launch_error if CUDA refuses
 template <RowRule Rule>
 void pool_append(cudaStream_t stream, const ContiguousKeys<e4m3fn>& keys,
                  const PooledKeys<e4m3fn>& pooled, const Sequences& sequences) {
@@ -155,7 +155,7 @@ void pool_append(cudaStream_t stream, const ContiguousKeys<e4m3fn>& keys,
 
 /// Pools all complete blocks of each sequence from scratch; old_length is not read. Asynchronous on
 /// `stream`. O(D) a key.
-/// @throws precondition_error before anything is launched
+/// @throws precondition_error before anything is launched, launch_error if CUDA refuses
 template <RowRule Rule>
 void pool_rebuild(cudaStream_t stream, const ContiguousKeys<e4m3fn>& keys,
                   const PooledKeys<e4m3fn>& pooled, Sequences sequences) {
