@@ -72,6 +72,8 @@ int main(int argc, char** argv) {
         suite::trained(dump);
     });
   suite::print_covered();
+  std::printf("\nqueries of these calls: %lld, compared: %lld", (long long)suite::called_rows,
+              (long long)suite::compared_rows);
   std::printf("\n%ld tests, %ld checks, %ld failures, %ld skipped; worst score errors, of their "
               "bounds: native %.3g, precise %.3g\n",
               suite::tally.items, suite::tally.checks, suite::tally.failures, suite::tally.skipped,

@@ -119,11 +119,18 @@ inline void check_rows(const Case& c, const Problem& p, const Inputs& in, const 
   }
 }
 
+/// Queries of the calls that were compared with the contract, and those of all their queries that
+/// were: of large calls some.
+inline std::int64_t called_rows = 0, compared_rows = 0;
+
 inline void check_contract(const Case& c, const Problem& p, const Inputs& in, const Result& got) {
   for (const PooledLevel& l : in.levels)
     check_pooled(c.text(), p, l);
-  for (const QueryRows& rows : windows(p.M, p.N))
+  for (const QueryRows& rows : windows(p.M, p.N)) {
     check_rows(c, p, in, got, rows);
+    compared_rows += rows.end - rows.first;
+  }
+  called_rows += p.M;
   c.cover();
 }
 
