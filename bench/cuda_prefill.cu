@@ -145,6 +145,8 @@ using PooledLevels = std::vector<std::unique_ptr<Pooled>>;
 /// them keeps: the mean of 16 such groups.
 double union_of_lists(const Data& d, const std::vector<reference::LevelSize>& sizes,
                       const PooledLevels& pooled) {
+  if (d.M < 4)
+    return 0;
   std::size_t together = 0, each = 0;
   for (std::int64_t group = 0; group < 16; ++group) {
     std::set<std::int64_t> blocks;

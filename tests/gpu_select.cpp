@@ -408,6 +408,7 @@ TEST_CASE("2^31 candidates in one bin") {
     });
     CHECK(bin.index == (k > 3 ? 0u : 5u));
     CHECK(bin.need == (k > 3 ? k - 3 : k));
+    CHECK(bin.count == (k > 3 ? 1u << 31 : 3u));
   }
 }
 

@@ -83,6 +83,10 @@ inline void check_scores(const Case& c, const Problem& p, const ScoreTable& scor
                  std::to_string(s));
       continue;
     }
+    bool const no_product = std::any_of(row.values, row.values + D, [](e4m3fn x) {
+      return std::isnan(Element<e4m3fn>::to_float(x));
+    });
+    expect(!no_product || scores.of(t, s) == 0, c.text() + ": a key that is not a number counts 0");
     double const error = std::abs(double(scores.of(t, s)) - exact);
     double const bound = sum * reference::tolerance(c.arithmetic, c.H, D);
     worst = bound > 0 ? std::max(worst, error / bound) : worst;

@@ -48,7 +48,11 @@ struct Outputs {
 inline Case by_flat_kernel(Case c, int ctas) {
   cuda::Device device = cuda::Device::current();
   device.processors = c.flat_ctas = ctas, device.flat_keys = c.flat_keys;
-  if (!device.suits_flat_kernel(c.M, c.N))
+  device.few_rows = std::numeric_limits<std::int64_t>::max();
+  auto const plan = cuda::make_plan<Levels<>>(
+      device, Shape<>{.max_queries = c.M, .max_keys = c.N, .heads = c.H, .head_dim = D},
+      {.topk = c.topk});
+  if (!device.suits_flat_kernel(c.M, c.N) || plan.path().find("contenders") == std::string::npos)
     throw std::logic_error(c.text() + ": by rows of scores");
   return c;
 }

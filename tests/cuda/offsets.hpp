@@ -8,20 +8,6 @@
 
 namespace suite {
 
-/// Whether the test may take so much device memory, and gets it. Says why not.
-inline bool affordable(const Scale& scale, std::size_t bytes) {
-  std::string const size = std::to_string(bytes >> 20) + " MiB of device memory";
-  if (bytes > scale.memory)
-    return skip("needs " + size), false;
-  void* memory = nullptr;
-  bool const there = cudaMalloc(&memory, bytes) == cudaSuccess;
-  if (there)
-    cudaFree(memory);
-  else
-    cudaGetLastError(), skip("there are no " + size);
-  return there;
-}
-
 /// Keys so far apart that the last begins beyond 2^31.
 inline void far_keys(const Scale& scale, std::int64_t N, std::int64_t stride) {
   item("keys " + std::to_string(stride) + " apart", [&] {

@@ -137,7 +137,7 @@ inline void overlap(const Scale& scale, std::int64_t M) {
         continue;
       Case c = cases[i];
       c.H = ways[w].H, c.arithmetic = ways[w].arithmetic;
-      if (ways[w].parts)
+      if (ways[w].parts && c.flat_ctas == 0) // there is no room for a part of the flat kernel's
         c.limit = Indexer(c).workspace_bytes() * 2 / 3;
       item("overlap: " + c.text(), [&] { overlapping_calls(c, scale.large ? 20 : 4); });
     }

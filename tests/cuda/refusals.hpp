@@ -192,10 +192,9 @@ inline void refused_devices() {
             [&] { cuda::make_plan<Levels<128>>(device, shape, {.keep = {8}, .topk = 512}); });
     refuses("hisa::cuda::score: " + why,
             [&] { cuda::score(device, nullptr, {}, {}, {}, nullptr, 0); });
-    if (architecture < 90)
-      refuses("hisa::cuda::topk: the device's architecture is " + std::to_string(architecture) +
-                  ", expected 90 or more: the kernels form clusters",
-              [&] { cuda::topk(device, nullptr, {}, 1); });
+    refuses("hisa::cuda::topk: the device's architecture is " + std::to_string(architecture) +
+                ", expected 90 (sm_90, sm_90a)",
+            [&] { cuda::topk(device, nullptr, {}, 1); });
   }
   device.architecture = 90, device.sm_90a = false;
   refuses("hisa::cuda::score: the program's code for the device is not for sm_90a, expected code "

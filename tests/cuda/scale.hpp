@@ -3,6 +3,9 @@
 // what an emulation of the device gets done.
 #pragma once
 
+#include "device.hpp"
+#include "report.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -37,6 +40,20 @@ inline Scale reduced() {
 }
 inline Scale tiny() {
   return {"tiny", 400, 2500, 6, 6, 300, 40, 2049, 2, std::size_t(1) << 24};
+}
+
+/// Whether the test may take so much device memory, and gets it. Says why not.
+inline bool affordable(const Scale& scale, std::size_t bytes) {
+  std::string const size = std::to_string(bytes >> 20) + " MiB of device memory";
+  if (bytes > scale.memory)
+    return skip("needs " + size), false;
+  void* memory = nullptr;
+  bool const there = cudaMalloc(&memory, bytes) == cudaSuccess;
+  if (there)
+    cudaFree(memory);
+  else
+    cudaGetLastError(), skip("there are no " + size);
+  return there;
 }
 
 } // namespace suite

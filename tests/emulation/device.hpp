@@ -144,7 +144,8 @@ const void* in_kernels(const void* p);
 /// The same place in the shared memory of another CTA of the cluster.
 void* in_cta(const void* p, int rank);
 
-/// A thread of the host has a context from its first call of the runtime on that needs one; the
+/// A thread of the host has a context from its first call of the runtime on that needs one, of
+/// which the emulation knows cudaMalloc, cudaSetDevice, cudaFuncGetAttributes and launches; the
 /// driver refuses threads that have none.
 void bind_context();
 bool has_context();

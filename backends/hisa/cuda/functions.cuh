@@ -68,10 +68,10 @@ inline void topk(const Device& device, cudaStream_t stream, const TopkTask& task
   constexpr const char* function = "cuda::topk";
   using namespace hisa::detail;
   std::string const range = "0 .. 2^31 - 257";
-  if (device.architecture < 90)
-    fail<precondition_error>(std::string("hisa::") + function + ": " +
-                             unlike("the device's architecture", device.architecture,
-                                    "90 or more: the kernels form clusters"));
+  if (device.architecture != 90)
+    fail<precondition_error>(
+        std::string("hisa::") + function + ": " +
+        unlike("the device's architecture", device.architecture, "90 (sm_90, sm_90a)"));
   require(rows >= 0 && rows <= max_rows, function, "rows", rows, range);
   require(task.columns >= 0 && task.columns <= max_rows, function, "columns", task.columns, range);
   require(task.topk >= 1, function, "topk", task.topk, at_least(1));
@@ -88,8 +88,8 @@ inline void topk(const Device& device, cudaStream_t stream, const TopkTask& task
 
 /// Top-k alone: the positions of the k best of each row of scores, in the contract's order. Any row
 /// length up to 2^31 - 257 and any k. Asynchronous on `stream`. O(rows * columns): a row is read
-/// once, but several times for k above SelectSizes::max_topk, and where a short row has many equal
-/// scores or NaN. Needs a device of architecture 90 or more, but no code for sm_90a.
+/// once, and again where its first scores say too little of the rest; several times for k above
+/// SelectSizes::max_topk. Needs a device of architecture 90, but no code for sm_90a.
 /// @param task  rows, and where the winners go: Selection with M = rows
 /// @throws precondition_error before anything is launched; launch_error if CUDA refuses
 inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {

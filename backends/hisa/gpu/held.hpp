@@ -122,7 +122,7 @@ public:
       });
     });
     edge_ = 0x1p23f + static_cast<float>(bin_.index);
-    return bin_.index != 0 && bin_.count <= RadixStorage<Bins>::listed;
+    return bin_.index != 0 && bin_.count <= static_cast<std::uint32_t>(RadixStorage<Bins>::listed);
   }
   /// Those in higher bins, which win, and those in the bin.
   template <class Held>
@@ -143,10 +143,10 @@ public:
   /// Step 3: all are listed.
   HISA_FUNCTION void find_last() {
     g_.barrier();
-    for (std::int32_t i = g_.lane(); i < bin_.count; i += g_.size()) {
+    for (std::int32_t i = g_.lane(); i < static_cast<std::int32_t>(bin_.count); i += g_.size()) {
       Listed const own = g_.load(&s_.list[i]);
       std::int32_t rank = 1;
-      for (std::int32_t j = 0; j < bin_.count; ++j)
+      for (std::int32_t j = 0; j < static_cast<std::int32_t>(bin_.count); ++j)
         rank += g_.load(&s_.list[j]).precedes(own);
       if (rank == bin_.need)
         g_.store(&s_.last, own);

@@ -63,7 +63,7 @@ struct alignas(8) Listed {
 /// Where the last candidate that is needed lies.
 struct Bin {
   std::uint32_t index; ///< of the bin
-  std::int32_t count;  ///< candidates in it
+  std::uint32_t count; ///< candidates in it
   std::int32_t need;   ///< of those
 };
 
@@ -78,7 +78,7 @@ struct RadixStorage {
   ScanStorage scan;
   std::int32_t bin;          ///< the chosen bin
   std::int32_t need;         ///< candidates still to be taken in it
-  std::int32_t in_bin;       ///< candidates in it
+  std::uint32_t in_bin;      ///< candidates in it
   std::int32_t lower_above;  ///< of groups of lower rank, candidates of this digit above it
   std::int32_t lower_in_bin; ///< and in it
   // Of LinearSelect:
@@ -238,7 +238,7 @@ private:
       t.key = window.key(distance);
       if (!window.holds(distance, known))
         return false;
-      if (g_.load(&s_.in_bin) == t.ties) { // all of the bin are taken
+      if (g_.load(&s_.in_bin) == static_cast<std::uint32_t>(t.ties)) { // all of the bin are taken
         t = {t.key - 1, 0, t.before + (shared ? g_.load(&s_.lower_in_bin) : 0)};
         return true;
       }
@@ -372,7 +372,7 @@ private:
       if (of_all(before) < wanted && wanted <= of_all(before + bins[i])) {
         g_.store(&s_.bin, lowest + i);
         g_.store(&s_.need, static_cast<std::int32_t>(wanted - of_all(before)));
-        g_.store(&s_.in_bin, static_cast<std::int32_t>(of_all(bins[i])));
+        g_.store(&s_.in_bin, of_all(bins[i]));
         if constexpr (std::is_same_v<T, Tally>) {
           g_.store(&s_.lower_above, of_lower(before));
           g_.store(&s_.lower_in_bin, of_lower(bins[i]));
