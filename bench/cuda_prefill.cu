@@ -142,7 +142,7 @@ std::vector<float> checked_scores(const std::string& what, const Data& d, std::i
 using PooledLevels = std::vector<std::unique_ptr<Pooled>>;
 
 /// Blocks of the last level that four neighbouring queries keep together, over those that one of
-/// them keeps: the mean of 16 such groups.
+/// them keeps, of 16 such groups in all; 0 for fewer than four queries.
 double union_of_lists(const Data& d, const std::vector<reference::LevelSize>& sizes,
                       const PooledLevels& pooled) {
   if (d.M < 4)

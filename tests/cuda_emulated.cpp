@@ -73,7 +73,7 @@ constexpr Boundary boundaries[] = {Boundary::counted, Boundary::extra, Boundary:
 
 TEST_CASE("flat, one level and two levels select what the contract says, on any data") {
   for (Data data : {Data::random, Data::ties, Data::zeros, Data::nan_scales, Data::one_bin,
-                    Data::infinite_scales}) {
+                    Data::infinite_scales, Data::nan_values}) {
     passes(call(5, 1001, 64, {}, {}, 257, data));
     passes(call(3, 1001, 64, {128}, {3}, 257, data));
     passes(call(2, 1001, 32, {16}, {20}, 257, data));
@@ -166,7 +166,7 @@ TEST_CASE("the flat kernel") {
 TEST_CASE("the flat kernel on any data, and for ranges of a packed buffer") {
   skip_where_slow();
   for (Data data : {Data::random, Data::ties, Data::zeros, Data::nan_scales, Data::one_bin,
-                    Data::infinite_scales})
+                    Data::infinite_scales, Data::nan_values})
     passes(flat(5, 9001, 32, 257, 2, data));
   passes(flat(1, 7001, 64, 4096, 1));
   Case packed = call(14, 7000, 32, {}, {}, 300, Data::random, Boundary::counted, 0, -1, true);
