@@ -133,10 +133,18 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
   return cudaSuccess;
 }
 
-cudaError_t cudaGetDriverEntryPointByVersion(const char*, void** function, unsigned,
+CUresult cuCtxGetCurrent(CUcontext* context) {
+  static int something;
+  *context = emulation::has_context() ? &something : nullptr;
+  return CUDA_SUCCESS;
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned,
                                              unsigned long long,
                                              cudaDriverEntryPointQueryResult* found) {
-  *function = reinterpret_cast<void*>(&cuTensorMapEncodeTiled);
+  *function = std::strcmp(name, "cuCtxGetCurrent") == 0
+                  ? reinterpret_cast<void*>(&cuCtxGetCurrent)
+                  : reinterpret_cast<void*>(&cuTensorMapEncodeTiled);
   *found = cudaDriverEntryPointSuccess;
   return cudaSuccess;
 }

@@ -145,37 +145,45 @@ void launch_spread(void (*kernel)(Task), std::int64_t ctas, int threads, std::si
          multiprocessor_bytes - bytes_beside, stream, task, name);
 }
 
+/// A function of the driver, whose library a program need not be linked with.
+template <class Function>
+Function* driver_function(const char* name, unsigned version) {
+  void* function = nullptr;
+  cudaDriverEntryPointQueryResult found;
+  check(cudaGetDriverEntryPointByVersion(name, &function, version, cudaEnableDefault, &found),
+        name);
+  return reinterpret_cast<Function*>(function);
+}
+
+/// The driver's functions need a context, which the runtime gives a thread of the host when that
+/// first needs one: here, if it has none yet.
+inline void require_context() {
+  static auto* const current = driver_function<decltype(cuCtxGetCurrent)>("cuCtxGetCurrent", 4000);
+  CUcontext context = nullptr;
+  if (current(&context) == CUDA_SUCCESS && context != nullptr)
+    return;
+  cudaFuncAttributes code = {};
+  check(cudaFuncGetAttributes(&code, compiled_for<>), "no context");
+}
+
 /// Describes a tensor to the copy engine: `count` rows of `width` elements, `stride` bytes apart,
 /// to be fetched in boxes of `box_count` rows of `box_width` elements. Count 0: one row, of one
 /// dimension.
 inline CUtensorMap tensor_map(CUtensorMapDataType type, const void* data, std::int64_t width,
                               std::int64_t count, std::int64_t stride, int box_width, int box_count,
                               CUtensorMapSwizzle swizzle) {
-  static auto const encode = [] {
-    void* function = nullptr;
-    cudaDriverEntryPointQueryResult found;
-    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
-                                           cudaEnableDefault, &found),
-          "cuTensorMapEncodeTiled");
-    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
-  }();
+  static auto* const encode =
+      driver_function<decltype(cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled", 12000);
+  require_context();
   CUtensorMap map;
   cuuint64_t const extents[] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(count)};
   cuuint64_t const strides[] = {static_cast<cuuint64_t>(stride)};
   cuuint32_t const box[] = {static_cast<cuuint32_t>(box_width), static_cast<cuuint32_t>(box_count)};
   cuuint32_t const steps[] = {1, 1};
-  auto const describe = [&] {
-    return encode(&map, type, count > 0 ? 2 : 1, const_cast<void*>(data), extents, strides, box,
-                  steps, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  };
-  CUresult result = describe();
-  if (result != CUDA_SUCCESS) {
-    // Perhaps for want of a context: the runtime gives a thread one when it first needs it.
-    cudaFuncAttributes code = {};
-    check(cudaFuncGetAttributes(&code, compiled_for<>), "no context");
-    result = describe();
-  }
+  CUresult const result =
+      encode(&map, type, count > 0 ? 2 : 1, const_cast<void*>(data), extents, strides, box, steps,
+             CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)
     hisa::detail::fail<launch_error>("hisa::cuda: cuTensorMapEncodeTiled refused a tensor, error " +
                                      std::to_string(result));
