@@ -5,7 +5,7 @@
 #pragma once
 
 #include <hisa/cuda/group.cuh>
-#include <hisa/cuda/pieces.cuh>
+#include <hisa/cuda/task.cuh>
 #include <hisa/gpu/running.hpp>
 
 HISA_NAMESPACE_BEGIN

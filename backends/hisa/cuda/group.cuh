@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// Hints to the compiler about values of a warp; and groups of CUDA threads for the code of
-/// hisa/gpu: a warp, a part of a CTA or the whole (not the groups of queries of pieces.cuh).
+/// hisa/gpu: a warp, a part of a CTA or the whole (not the groups of queries of
+/// hisa/gpu/pieces.hpp).
 #pragma once
 
 #include <hisa/cuda/barrier.cuh>
@@ -44,6 +45,7 @@ struct WarpOperations {
   }
   __device__ void count(std::uint32_t* p, bool condition) const { count_in_shared(p, condition); }
   __device__ std::uint32_t ticket(std::uint32_t* p) const { return atomicAdd(p, 1u); }
+  __device__ void add(std::uint32_t* p, std::uint32_t value) const { atomicAdd(p, value); }
   __device__ void merge(std::uint32_t* p, std::uint32_t bits) const { atomicOr(p, bits); }
   __device__ void copy(gpu::Words* to, const gpu::Words* from) const { copy_16(to, from); }
   __device__ void commit() const { commit_copies(); }

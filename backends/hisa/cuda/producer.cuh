@@ -96,9 +96,9 @@ public:
 
   __device__ void run() {
     if (listed_)
-      bring(Items<SharedGroups>(task_, s_.part, brings_queries_));
+      bring(shared_items(task_, s_.part, brings_queries_));
     else
-      bring(Items<CutGroups>(task_, s_.part, brings_queries_));
+      bring(cut_items(task_));
     wait_copies(); // a CTA's memory must outlive its copies
   }
 

@@ -4,16 +4,17 @@
 /// registers, and where the dot products are.
 #pragma once
 
-#include <hisa/config.hpp>
+#include <hisa/gpu/pieces.hpp>
 
 #include <cstdint>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
-/// Keys of a tile, of which each warp of a warpgroup has a quarter, neighbouring ones. They are
-/// multiplied in two halves, each with one half of every warp's keys.
-inline constexpr int tile_keys_log2 = 7, tile_keys = 1 << tile_keys_log2;
+using gpu::tile_keys, gpu::tile_keys_log2;
+
+/// Of a tile's keys each warp of a warpgroup has a quarter, neighbouring ones. They are multiplied
+/// in two halves, each with one half of every warp's keys.
 inline constexpr int warp_keys = tile_keys / 4, half_warp_keys = warp_keys / 2;
 
 /// Byte offset of 16-byte chunk `chunk` of row `row` in a tile of 128-byte rows, chunks rotated so

@@ -6,9 +6,12 @@
 
 #include <hisa/cuda/choose.cuh>
 #include <hisa/cuda/contenders.cuh>
+#include <hisa/gpu/token_row.hpp>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
+
+using gpu::emit_all, gpu::end_row, gpu::TokenRow;
 
 /// What the token kernel is asked to do.
 struct TokenTask {
@@ -18,36 +21,6 @@ struct TokenTask {
   IndexBase base = IndexBase::relative;
   bool follows = false; ///< the scoring kernel of its call: see begin_kernel_reading
 };
-
-/// What a query's tokens are chosen by, and where they go.
-struct TokenRow {
-  ChoiceRow row;
-  ChosenRows out = {nullptr};
-
-  __device__ TokenRow() {}
-  __device__ TokenRow(const TokenTask& task, const Level& level, std::int64_t i) {
-    Visible const v = level.visible(i);
-    row = ChoiceRow(level, v, task.scores, i);
-    std::int64_t const at = (level.first + i) * level.budget;
-    out.rows = task.out.indices + at;
-    out.scores = task.out.scores == nullptr ? nullptr : task.out.scores + at;
-    out.shift =
-        static_cast<std::int32_t>(v.anchor - (task.base == IndexBase::relative ? v.begin : 0));
-  }
-};
-
-/// What is left of an output row behind its winners, and their count.
-template <class G>
-__device__ void end_row(const G& g, const Selection& out, std::int64_t row, std::int64_t topk,
-                        std::int32_t winners) {
-  for (std::int64_t rank = winners + g.lane(); rank < topk; rank += g.size()) {
-    out.indices[row * topk + rank] = -1;
-    if (out.scores != nullptr)
-      out.scores[row * topk + rank] = minus_infinity;
-  }
-  if (g.lane() == 0 && out.counts != nullptr)
-    out.counts[row] = winners;
-}
 
 template <class Policy>
 struct TokenStorage {
@@ -64,7 +37,7 @@ __device__ TokenRow begin_row(const Cta<Policy::threads>& g, TokenStorage<Policy
     begin_kernel_reading(task.follows);
     Level level = task.level;
     level.block_size = 1; // as it is: now the compiler knows, and divides by nothing
-    storage.row = TokenRow(task, level, blockIdx.x);
+    storage.row = TokenRow(level, task.scores, task.out, task.base, blockIdx.x);
   }
   begin_kernel();
   g.barrier();

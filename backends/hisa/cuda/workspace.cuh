@@ -5,7 +5,7 @@
 
 #include <hisa/carve.hpp>
 #include <hisa/cuda/contenders.cuh>
-#include <hisa/cuda/pieces.cuh>
+#include <hisa/cuda/task.cuh>
 #include <hisa/levels.hpp>
 
 #include <algorithm>

@@ -11,11 +11,14 @@
 #include <concepts>
 #include <cstdint>
 
-/// Before a loop whose array indices must become constants in device code.
+/// Before a loop whose array indices must become constants in device code; before one that is
+/// better short.
 #if defined(__CUDA_ARCH__) || defined(__clang__)
 #define HISA_UNROLL _Pragma("unroll")
+#define HISA_ROLLED _Pragma("unroll 1")
 #else
 #define HISA_UNROLL
+#define HISA_ROLLED
 #endif
 
 HISA_NAMESPACE_BEGIN
@@ -43,6 +46,7 @@ concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64
   g.store(word, 1u);                                            // to shared memory
   g.count(word, true); // adds 1 to shared memory if the condition holds, atomic
   { g.ticket(word) } -> std::same_as<std::uint32_t>; // adds 1 to shared memory, says what was there
+  g.add(word, 1u);                                   // adds to shared memory, atomic
   g.merge(word, 1u);                                 // sets bits in shared memory, atomic
   // Four words of global memory to shared memory, while the lane goes on. They are the lane's own
   // until a barrier behind its wait for them.

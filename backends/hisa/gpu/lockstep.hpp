@@ -164,6 +164,11 @@ public:
     return (*p)++;
   }
   template <class T>
+  void add(T* p, T value) const {
+    machine_->touch(p, sizeof(T), Access::add);
+    *p += value;
+  }
+  template <class T>
   void merge(T* p, T bits) const {
     machine_->touch(p, sizeof(T), Access::merge);
     *p |= bits;

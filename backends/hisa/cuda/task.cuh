@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+/// @file
+/// What the scoring kernel is asked to do: which rows of a level are scored for which queries, and
+/// where the scores go.
+#pragma once
+
+#include <hisa/cuda/tile.cuh>
+#include <hisa/gpu/level.hpp>
+#include <hisa/gpu/pieces.hpp>
+
+#include <cuda.h>
+
+#include <cstdint>
+
+HISA_NAMESPACE_BEGIN
+namespace cuda {
+
+using gpu::group_queries;
+using gpu::Level, gpu::PieceLists, gpu::Positions;
+
+/// Scores to be computed: the score of query i's candidate at position p goes to
+/// values[i * pitch + p], i counted from the level's first query.
+struct ScoreTask {
+  Level level;
+  Queries<e4m3fn> queries;
+  CUtensorMap query_map = {};   ///< boxes of one query's heads
+  CUtensorMap key_map = {};     ///< the level's buffer, boxes of one piece
+  CUtensorMap scale_map = {};   ///< the scales of its rows, boxes of scale_line() floats
+  std::int32_t scale_shift = 0; ///< floats from the map's start to the scale of row 0
+  PieceLists pieces;
+  int cuts = 1; ///< of a group that would leave CTAs idle; not of listed rows, see items.cuh
+  float* values = nullptr;
+  std::int64_t pitch = 0;
+
+  __host__ __device__ std::int64_t groups() const {
+    return (level.count + group_queries - 1) / group_queries;
+  }
+};
+
+} // namespace cuda
+HISA_NAMESPACE_END
