@@ -14,15 +14,16 @@ namespace suite {
 
 struct Scale {
   std::string name;
-  std::int64_t all;   ///< calls of up to so many query-key pairs are all made;
-  std::int64_t most;  ///< calls of more than so many are left out;
-  std::int64_t thin;  ///< of those between, one in so many is made
-  std::int64_t M, N;  ///< the call of the sections that look at one call in many ways,
-  int topk;           ///< and its k
-  std::int64_t row;   ///< the longest row of scores
-  int repeats;        ///< of a call that must give the same bits
-  std::size_t memory; ///< device bytes that a test may take
-  bool large = false; ///< the calls of serving sizes are made
+  std::int64_t all;    ///< calls of up to so many query-key pairs are all made;
+  std::int64_t most;   ///< calls of more than so many are left out;
+  std::int64_t thin;   ///< of those between, one in so many is made
+  std::int64_t M, N;   ///< the call of the sections that look at one call in many ways,
+  int topk;            ///< and its k
+  std::int64_t row;    ///< the longest row of scores
+  int repeats;         ///< of a call that must give the same bits
+  std::size_t memory;  ///< device bytes that a test may take
+  bool large = false;  ///< the calls of serving sizes are made
+  bool threads = true; ///< several threads of the host may call at the same time
 
   /// Whether call number `i` of a list is made.
   bool takes(std::int64_t pairs, std::int64_t i) const {
@@ -39,7 +40,9 @@ inline Scale reduced() {
   return {"reduced", 2500, 120000, 8, 22, 1500, 100, 20000, 4, std::size_t(1) << 28};
 }
 inline Scale tiny() {
-  return {"tiny", 400, 2500, 6, 6, 300, 40, 2049, 2, std::size_t(1) << 24};
+  Scale s{"tiny", 400, 2500, 6, 6, 300, 40, 2049, 2, std::size_t(1) << 24};
+  s.threads = false;
+  return s;
 }
 
 /// Whether the test may take so much device memory, and gets it. Says why not.

@@ -6,6 +6,7 @@
 #include "block_sparse.hpp"
 #include "capture.hpp"
 #include "indexers.hpp"
+#include "long.hpp"
 #include "offsets.hpp"
 #include "overlap.hpp"
 #include "peers.hpp"
@@ -45,6 +46,7 @@ inline constexpr Section sections[] = {
     {"peers", peers},
     {"offsets", offsets},
     {"serving", serving},
+    {"long", long_contexts},
 };
 
 } // namespace suite

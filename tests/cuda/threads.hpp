@@ -64,14 +64,16 @@ inline void calls_of_threads(const Case& c, int threads, int times) {
 }
 
 inline void threads(const Scale& scale) {
-  if (!scale.large)
-    return skip("threads: only at full scale");
-  std::int64_t const M = 130, N = 5001;
+  if (!scale.threads)
+    return skip("threads: not at this scale");
+  std::int64_t const M = scale.large ? 130 : 22, N = scale.large ? 5001 : 1501;
+  int const k = scale.topk;
   for (const Case& c :
-       {Case{.M = M, .N = N, .topk = 512}, by_flat_kernel({.M = M, .N = N, .topk = 512}, 2),
-        Case{.M = M, .N = N, .levels = {{128, 8}, {16, 40}}, .topk = 512},
-        Case{.M = M, .N = N, .levels = {{16, 64}}, .topk = 512, .indexing = Indexing::refine}})
-    item("calls of 4 threads (" + c.text() + ")", [&] { calls_of_threads(c, 4, 25); });
+       {Case{.M = M, .N = N, .topk = k}, by_flat_kernel({.M = M, .N = N, .topk = k}, 2),
+        Case{.M = M, .N = N, .levels = {{128, 8}, {16, 40}}, .topk = k},
+        Case{.M = M, .N = N, .levels = {{16, 64}}, .topk = k, .indexing = Indexing::refine}})
+    item("calls of 4 threads (" + c.text() + ")",
+         [&] { calls_of_threads(c, 4, scale.large ? 25 : 3); });
 }
 
 } // namespace suite

@@ -9,10 +9,12 @@
 namespace suite {
 
 inline void trained(const std::string& dump) {
-  for (const auto& levels : std::vector<std::vector<reference::LevelSize>>{
-           {{128, 64}}, {{16, 512}}, {{128, 256}, {16, 512}}, {}}) {
-    Case c{.levels = levels, .topk = 2048};
-    item(dump + ": " + c.path(), [&] {
+  for (Case c : {Case{.levels = {{128, 64}}}, Case{.levels = {{16, 512}}},
+                 Case{.levels = {{128, 256}, {16, 512}}}, Case{},
+                 Case{.levels = {{128, 64}}, .arithmetic = Arithmetic::precise},
+                 Case{.levels = {{128, 16}}, .indexing = Indexing::block_sparse}}) {
+    c.topk = 2048;
+    item(dump + ": " + c.path() + (c.arithmetic == Arithmetic::precise ? ", precise" : ""), [&] {
       Problem p;
       p.q = bench::tensor<e4m3fn>(dump, "q"), p.k = bench::tensor<e4m3fn>(dump, "k");
       p.w = bench::tensor<float>(dump, "w"), p.scale = bench::tensor<float>(dump, "k_scale");

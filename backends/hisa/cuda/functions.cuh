@@ -9,6 +9,13 @@
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
+/// Throws for what has no kernels on a device.
+/// @param why  "ARGUMENT is FOUND, expected EXPECTED", or empty
+inline void require_covered(const char* function, const std::string& why) {
+  if (!why.empty())
+    hisa::detail::fail<precondition_error>(std::string("hisa::") + function + ": " + why);
+}
+
 /// What the copy engine asks of keys.
 inline void check_key_rows(const char* function, const ContiguousKeys<e4m3fn>& keys) {
   using namespace hisa::detail;
@@ -25,8 +32,7 @@ inline void score(const Device& device, cudaStream_t stream, const Queries<e4m3f
                   std::int64_t row_stride, Arithmetic arithmetic = Arithmetic::native) {
   constexpr const char* function = "cuda::score";
   using namespace hisa::detail;
-  if (std::string const why = device.not_covered(); !why.empty())
-    fail<precondition_error>(std::string("hisa::") + function + ": " + why);
+  require_covered(function, device.not_covered());
   require(queries.heads == 64 || queries.heads == 32, function, "queries.heads", queries.heads,
           "64 or 32");
   check_queries(function, queries, max_rows / queries.heads, queries.heads, 128);
@@ -69,9 +75,8 @@ inline void topk(const Device& device, cudaStream_t stream, const TopkTask& task
   using namespace hisa::detail;
   std::string const range = "0 .. 2^31 - 257";
   if (device.architecture != 90)
-    fail<precondition_error>(
-        std::string("hisa::") + function + ": " +
-        unlike("the device's architecture", device.architecture, "90 (sm_90, sm_90a)"));
+    require_covered(function,
+                    unlike("the device's architecture", device.architecture, "90 (sm_90, sm_90a)"));
   require(rows >= 0 && rows <= max_rows, function, "rows", rows, range);
   require(task.columns >= 0 && task.columns <= max_rows, function, "columns", task.columns, range);
   require(task.topk >= 1, function, "topk", task.topk, at_least(1));

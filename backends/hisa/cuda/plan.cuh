@@ -319,9 +319,7 @@ Plan<LevelsT, Source> make_plan(const Device& device, const Shape<Heads, HeadDim
                                             std::same_as<Source, CallerBlocks>),
                         budgets.topk,
                         options};
-  std::string const why = not_covered(device, c);
-  if (!why.empty())
-    hisa::detail::fail<precondition_error>(std::string("hisa::") + maker + ": " + why);
+  require_covered(maker, not_covered(device, c));
   return Made(device, c);
 }
 
