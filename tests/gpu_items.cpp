@@ -24,13 +24,14 @@ struct Groups {
   std::vector<std::uint32_t> masks, costs;
   hisa::gpu::PieceLists pieces;
 
+  /// @param seed  0: all tiles cost the same
   Groups(const std::vector<int>& tiles, unsigned seed)
       : masks(tiles.size() * pitch, 0xff), costs(tiles.size()) {
     std::mt19937 random(seed);
     for (std::size_t g = 0; g < tiles.size(); ++g) {
       counts.push_back(tiles[g]);
       for (int t = 0; t < tiles[g]; ++t) {
-        std::uint32_t const mask = 1 + unsigned(random() % 15);
+        std::uint32_t const mask = seed == 0 ? 15 : 1 + unsigned(random() % 15);
         masks[g * pitch + std::size_t(t)] = mask;
         costs[g] += hisa::gpu::tile_cost(mask);
       }
@@ -118,6 +119,7 @@ TEST_CASE("listed groups of any number of tiles are shared, each tile once") {
   take_all(Groups(random_tiles(2, 700, 1, 2), 2), 699); // more groups than that
   take_all(Groups(random_tiles(3, 8, 1, 40), 3), 4);    // nothing is left
   take_all(Groups({5}, 4), 1);
+  take_all(Groups(std::vector<int>(33, 1), 0), 32); // what is left is less than there are CTAs
 }
 
 TEST_CASE("how far a limit reaches into costs") {

@@ -38,6 +38,12 @@ struct Problem {
     l.count = group_queries;
     return l;
   }
+  /// The buffer's row that is the level's row 0 of a query.
+  std::int64_t origin(int q) const {
+    if (next.block_size > 1)
+      return row_begin.empty() ? 0 : row_begin[std::size_t(q)];
+    return anchor.empty() ? ks[std::size_t(q)] : anchor[std::size_t(q)];
+  }
   KeptBlocks of(int q) const {
     auto const& blocks = kept[std::size_t(q)];
     return {blocks.data(), std::int64_t(blocks.size()), block_size};
@@ -105,7 +111,7 @@ Listed check(const Problem& p, int piece_log2, int lanes, int skipped = -1) {
     std::set<std::int32_t> own;
     if (level.must_score(level.contest(c, v), v))
       for (std::int64_t i = 0; i < c.count; ++i) {
-        auto const row = std::int32_t(level.origin(v) + c.row(i));
+        auto const row = std::int32_t(p.origin(q) + c.row(i));
         auto const piece = std::ranges::find_if(
             pieces, [&](const auto& of) { return of.first <= row && row < of.first + size; });
         REQUIRE(piece != pieces.end());
@@ -177,6 +183,8 @@ TEST_CASE("queries that need no scores have no pieces, and those that keep all h
   CHECK(list(p, 7, 128).count == 0);
   p = random_problem(6, 128, 16, 700, 2); // a level below the blocks, whose queries see few keys
   p.next.identity = 1000, p.next.scores_wanted = true;
+  check(p, 3, 128);
+  p.ks = {300, 301, 302, 303}, p.anchor = {0, 0, 0, 0}; // not from their grid's first block on
   check(p, 3, 128);
 }
 
