@@ -36,24 +36,28 @@ struct Row {
   std::int32_t count = -1;
 };
 
-/// A query's row of a selection, as a kernel makes it.
-Row choose_row(const gpu::Level& level, const std::vector<float>& scores, IndexBase base) {
+/// Query 1's row of a selection, as a kernel makes it.
+/// @param bare  the caller wants indices only
+Row choose_row(const gpu::Level& level, const std::vector<float>& scores, IndexBase base,
+               bool bare) {
+  std::int64_t const i = 1 - level.first; // of the level's queries
   auto const k = std::size_t(level.budget);
-  std::vector<std::int32_t> indices(2 * k, -9), counts(2, -9); // it is the second of two
+  std::vector<std::int32_t> indices(2 * k, -9), counts(2, -9); // of two queries
   std::vector<float> out(2 * k, -9);
   auto storage = std::make_unique<Held>();
-  std::vector<float> rows(scores.size(), 1e9f); // of the first query
-  rows.insert(rows.end(), scores.begin(), scores.end());
+  std::vector<float> rows(2 * scores.size(), 1e9f); // the other query's are the best
+  std::copy(scores.begin(), scores.end(), rows.begin() + i * std::ptrdiff_t(scores.size()));
   gpu::ScoreRows const both{rows.data(), std::int64_t(scores.size())};
-  Selection const selection{indices.data(), out.data(), counts.data()};
+  Selection const selection{indices.data(), bare ? nullptr : out.data(),
+                            bare ? nullptr : counts.data()};
   Lockstep(lanes).run([&](const Lockstep::Lane& lane) {
     prepare(lane, *storage);
     lane.barrier();
-    gpu::TokenRow const r(level, both, selection, base, 1);
+    gpu::TokenRow const r(level, both, selection, base, i);
     choose(lane, r.row, r.out, [&](const auto& emit) {
       gpu::select_held<4>(lane, *storage, r.row.contest, r.row.need, emit);
     });
-    end_row(lane, selection, 1, level.budget, r.row.winners);
+    end_row(lane, selection, level.first + i, level.budget, r.row.winners);
   });
   CHECK(std::all_of(indices.begin(), indices.begin() + std::ptrdiff_t(k),
                     [](std::int32_t i) { return i == -9; }));
@@ -76,45 +80,50 @@ struct Query {
   }
 };
 
-void check_tokens(const Query& query, std::int64_t k) {
+/// @param first  of the level's queries: 0 or 1
+void check_tokens(const Query& query, std::int64_t k, std::int64_t first) {
   gpu::Level level = query.level(k);
-  std::vector<std::int32_t> parents(2 * std::max<std::size_t>(1, query.kept.size()), -1);
-  std::copy(query.kept.begin(), query.kept.end(),
-            parents.end() - std::ptrdiff_t(query.kept.size()));
-  std::int32_t const counts[] = {0, std::int32_t(query.kept.size())};
+  level.first = first, level.count = 2 - first;
+  auto const i = std::size_t(1 - first), kept = query.kept.size();
+  std::vector<std::int32_t> parents(2 * std::max<std::size_t>(1, kept), -1), counts(2);
+  std::copy(query.kept.begin(), query.kept.end(), parents.begin() + std::ptrdiff_t(i * kept));
+  counts[i] = std::int32_t(kept);
   if (!query.kept.empty()) {
-    level.parents = parents.data(), level.parent_counts = counts;
+    level.parents = parents.data(), level.parent_counts = counts.data();
     level.parent_pitch = std::int64_t(query.kept.size()), level.parent_size = query.block_size;
   }
-  Visible const v = level.visible(1);
-  Candidates const c = level.candidates(v, 1);
+  Visible const v = query.level(k).visible(1);
+  Candidates const c = level.candidates(v, std::int64_t(i));
   auto const scores = random_scores(unsigned(k), c.count);
   auto const best = reference::select({scores.begin(), scores.begin() + c.count}, k);
   for (IndexBase const base : {IndexBase::relative, IndexBase::absolute}) {
-    Row const row = choose_row(level, scores, base);
+    Row const row = choose_row(level, scores, base, false);
     REQUIRE(row.count == std::int32_t(best.size()));
-    for (std::size_t i = 0; i < std::size_t(k); ++i) {
-      bool const there = i < best.size();
-      std::int64_t const token = there ? v.anchor + c.row(best[i]) : -1;
+    for (std::size_t j = 0; j < std::size_t(k); ++j) {
+      bool const there = j < best.size();
+      std::int64_t const token = there ? v.anchor + c.row(best[j]) : -1;
       REQUIRE((!there || (token >= v.begin && token < v.end)));
-      CHECK(row.indices[i] == (there && base == IndexBase::relative ? token - v.begin : token));
-      CHECK(row.scores[i] == (there ? scores[std::size_t(best[i])] : minus_infinity));
+      CHECK(row.indices[j] == (there && base == IndexBase::relative ? token - v.begin : token));
+      CHECK(row.scores[j] == (there ? scores[std::size_t(best[j])] : minus_infinity));
     }
+    CHECK(choose_row(level, scores, base, true).indices == row.indices);
   }
 }
 
 } // namespace
 
 TEST_CASE("chosen tokens, counted from the query's first key or from the buffer's") {
-  for (std::int64_t k : {1, 40, 300}) {
-    check_tokens({{0, 0}, {5, 800}, {0, 0}, {}}, k);
-    check_tokens({{0, 503}, {5, 1300}, {0, 503}, {}}, k);                    // a second sequence
-    check_tokens({{0, 509}, {5, 1301}, {0, 500}, {}}, k);                    // its grid lies before
-    check_tokens({{0, 0}, {5, 777}, {0, 0}, {0, 3, 7, 20, 47, 48}}, k);      // the last is cut
-    check_tokens({{0, 509}, {5, 1301}, {0, 500}, {0, 3, 7, 20, 49, 50}}, k); // and the first
-    check_tokens({{0, 100}, {5, 100}, {0, 100}, {}}, k);                     // sees nothing
-  }
-  check_tokens({{0, 1}, {5, 900}, {0, 1}, {0, 4, 9, 17}, 24}, 50); // no power of two
+  for (std::int64_t first : {0, 1})
+    for (std::int64_t k : {1, 40, 300}) {
+      auto const check = [&](const Query& query) { check_tokens(query, k, first); };
+      check({{0, 0}, {5, 800}, {0, 0}, {}});
+      check({{0, 503}, {5, 1300}, {0, 503}, {}});                    // a second sequence
+      check({{0, 509}, {5, 1301}, {0, 500}, {}});                    // its grid lies before
+      check({{0, 0}, {5, 777}, {0, 0}, {0, 3, 7, 20, 47, 48}});      // the last block is cut
+      check({{0, 509}, {5, 1301}, {0, 500}, {0, 3, 7, 20, 49, 50}}); // and the first
+      check({{0, 100}, {5, 100}, {0, 100}, {}});                     // sees nothing
+      check({{0, 1}, {5, 900}, {0, 1}, {0, 4, 9, 17}, 24});          // no power of two
+    }
 }
 
 TEST_CASE("rows of positions without a division") {
@@ -142,11 +151,14 @@ TEST_CASE("rows of positions without a division") {
 TEST_CASE("a level's blocks, of which the boundary's are kept, hidden or neither") {
   for (Boundary const boundary : {Boundary::counted, Boundary::extra, Boundary::none})
     for (auto const& [ks, ke] : {std::pair(0, 1600), {0, 1593}, {203, 1600}, {205, 1593}}) {
-      Query const query{{0, ks}, {5, ke}, {0, 192}, {}};
+      Query const query{{0, ks}, {5, ke}, {0, std::min(ks, 192)}, {}};
       gpu::Level level = query.level(20);
       level.block_size = 16, level.boundary = boundary;
       Visible const v = level.visible(1);
       Candidates const c = level.candidates(v, 1);
+      level.identity = v.count();
+      CHECK(gpu::ChoiceRow(level, v, {}, 1).decided); // it takes all that it sees
+      level.identity = 0;
       Contest const contest = level.contest(c, v);
       auto scores = random_scores(7, c.count);
       scores[0] = scores[std::size_t(c.count - 1)] = 1000; // both would win

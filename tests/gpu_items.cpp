@@ -19,7 +19,8 @@ namespace {
 
 /// Groups with so many tiles each, and the costs of these.
 struct Groups {
-  static constexpr std::int64_t pitch = 600;
+  static constexpr std::int64_t pitch = 600; ///< in tiles
+  static constexpr int pieces_log2 = 3;      ///< of a tile
   std::vector<std::int32_t> counts;
   std::vector<std::uint32_t> masks, costs;
   hisa::gpu::PieceLists pieces;
@@ -29,7 +30,7 @@ struct Groups {
       : masks(tiles.size() * pitch, 0xff), costs(tiles.size()) {
     std::mt19937 random(seed);
     for (std::size_t g = 0; g < tiles.size(); ++g) {
-      counts.push_back(tiles[g]);
+      counts.push_back(tiles[g] << pieces_log2);
       for (int t = 0; t < tiles[g]; ++t) {
         std::uint32_t const mask = seed == 0 ? 15 : 1 + unsigned(random() % 15);
         masks[g * pitch + std::size_t(t)] = mask;
@@ -37,7 +38,8 @@ struct Groups {
       }
     }
     pieces.masks = masks.data(), pieces.counts = counts.data(), pieces.costs = costs.data();
-    pieces.pitch = pitch;
+    pieces.piece_log2 = hisa::gpu::tile_keys_log2 - pieces_log2;
+    pieces.pitch = pitch << pieces_log2;
   }
   std::int64_t size() const { return std::int64_t(counts.size()); }
   std::uint64_t cost(std::int64_t group, int tile) const {
@@ -52,11 +54,16 @@ std::vector<Item> items_of(const Groups& groups, CtaOf at) {
     auto const find = [&] { return find_share(lane, groups.pieces, groups.size(), at); };
     hisa::gpu::SharedGroups left(lane, groups.pieces, groups.size(), at, find);
     hisa::gpu::Items<decltype(left)> items(groups.size(), at, left);
-    for (bool last = false; !last;) {
+    std::size_t n = 0;
+    for (bool last = false; !last; ++n) {
       Item const item = items.next();
       last = item.last;
       if (lane.lane() == 0)
         all.push_back(item);
+      Item const& first = all.at(n); // lane 0's
+      if (item.group != first.group || item.first != first.first || item.tiles != first.tiles ||
+          item.last != first.last)
+        throw hisa::gpu::lockstep_error("lanes have different items");
     }
   });
   return all;
@@ -65,8 +72,8 @@ std::vector<Item> items_of(const Groups& groups, CtaOf at) {
 /// Takes all tiles of all CTAs, each of which has to come once, and returns the CTAs' costs.
 std::vector<std::uint64_t> take_all(const Groups& groups, unsigned ctas) {
   std::vector<std::vector<int>> taken;
-  for (std::int32_t const tiles : groups.counts)
-    taken.emplace_back(std::size_t(tiles), 0);
+  for (std::int32_t const pieces : groups.counts)
+    taken.emplace_back(std::size_t(pieces >> Groups::pieces_log2), 0);
   std::vector<std::uint64_t> costs(ctas);
   for (unsigned cta = 0; cta < ctas; ++cta)
     for (const Item& item : items_of(groups, {cta, ctas})) {
@@ -74,6 +81,7 @@ std::vector<std::uint64_t> take_all(const Groups& groups, unsigned ctas) {
       auto& of_group = taken[std::size_t(item.group)];
       int const tiles = std::min(item.tiles, int(of_group.size()) - item.first);
       REQUIRE(item.step == 1);
+      REQUIRE((item.tiles == tiles || item.tiles == INT32_MAX)); // exact but of whole groups
       for (int t = item.first; t < item.first + tiles; ++t)
         ++of_group.at(std::size_t(t)), costs[cta] += groups.cost(item.group, t);
     }

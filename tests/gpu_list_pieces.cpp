@@ -99,6 +99,8 @@ Listed check(const Problem& p, int piece_log2, int lanes, int skipped = -1) {
         holders |= unsigned(out.positions[i].of[q] != Positions::absent) << q;
       if (holders != 0)
         REQUIRE(pieces.emplace(out.rows[i], i).second); // each once
+      else
+        REQUIRE(out.rows[i] == 0); // is fetched all the same
       mask |= holders;
     }
     REQUIRE(out.masks[tile] == mask);

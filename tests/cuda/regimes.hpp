@@ -96,18 +96,20 @@ inline void regimes(const Scale& scale) {
   for (auto const& [size, arithmetic] : {std::pair(128, Arithmetic::native),
                                          {16, Arithmetic::native},
                                          {32, Arithmetic::precise}}) // every number around m
-    item("visible blocks around m, B=" + std::to_string(size), [&, size = size, a = arithmetic] {
-      int const m = 5, keys = (m + 2) * size;
-      Case const c{.M = scale.large ? keys : keys / (size / 4),
-                   .N = keys,
-                   .levels = {{size, m}},
-                   .topk = size / 2 + 1,
-                   .arithmetic = a};
-      Problem p(c, 31);
-      for (std::int64_t t = 0; t < c.M; ++t)
-        p.ke[std::size_t(t)] = std::int32_t((t + 1) * keys / c.M);
-      check_regimes(c, p);
-    });
+    item("visible blocks around m, B=" + std::to_string(size) +
+             (arithmetic == Arithmetic::precise ? ", precise" : ""),
+         [&, size = size, a = arithmetic] {
+           int const m = 5, keys = (m + 2) * size;
+           Case const c{.M = scale.large ? keys : keys / (size / 4),
+                        .N = keys,
+                        .levels = {{size, m}},
+                        .topk = size / 2 + 1,
+                        .arithmetic = a};
+           Problem p(c, 31);
+           for (std::int64_t t = 0; t < c.M; ++t)
+             p.ke[std::size_t(t)] = std::int32_t((t + 1) * keys / c.M);
+           check_regimes(c, p);
+         });
 }
 
 } // namespace suite

@@ -14,7 +14,7 @@ namespace cuda {
 using gpu::Item, gpu::Items;
 
 /// The CTA's share of the groups that are left. One warp finds it, for the others too.
-struct SharedPart {
+struct KnownShare {
   gpu::CtaShare share;
   Barrier known;
 };
@@ -31,22 +31,22 @@ __device__ inline auto cut_items(const ScoreTask& task) {
 
 /// Of listed rows.
 /// @param finds  whether this warp finds the share
-__device__ inline auto shared_items(const ScoreTask& task, SharedPart& part, bool finds) {
-  auto const find = [&task, &part, finds] {
+__device__ inline auto shared_items(const ScoreTask& task, KnownShare& all, bool finds) {
+  auto const find = [&task, &all, finds] {
     if (!finds) {
-      part.known.wait(0);
-      return part.share;
+      all.known.wait(0);
+      return all.share;
     }
     gpu::CtaShare const share = find_share(Warp(), task.pieces, task.groups(), this_cta());
     if (Warp().lane() == 0) {
-      part.share = share;
-      part.known.arrive();
+      all.share = share;
+      all.known.arrive();
     }
     __syncwarp();
     return share;
   };
-  gpu::SharedGroups const left(Warp(), task.pieces, task.groups(), this_cta(), find);
-  return Items<std::remove_const_t<decltype(left)>>(task.groups(), this_cta(), left);
+  gpu::SharedGroups left(Warp(), task.pieces, task.groups(), this_cta(), find);
+  return Items<decltype(left)>(task.groups(), this_cta(), left);
 }
 
 } // namespace cuda

@@ -152,6 +152,8 @@ Function* driver_function(const char* name, unsigned version) {
   cudaDriverEntryPointQueryResult found;
   check(cudaGetDriverEntryPointByVersion(name, &function, version, cudaEnableDefault, &found),
         name);
+  if (found != cudaDriverEntryPointSuccess)
+    hisa::detail::fail<launch_error>(std::string("hisa::cuda: the driver has no ") + name);
   return reinterpret_cast<Function*>(function);
 }
 

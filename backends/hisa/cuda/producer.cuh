@@ -73,7 +73,7 @@ struct ScoreStorage {
   int scale_offsets[P::tiles][max_pieces];              ///< of a piece's first scale in its line
   std::uint32_t masks[P::tiles];                        ///< queries that want the tile
   ItemHeader headers[P::items];
-  SharedPart part;
+  KnownShare share;
   RingBarriers<P::tiles> tile_ring;
   RingBarriers<P::items> item_ring;
 };
@@ -96,7 +96,7 @@ public:
 
   __device__ void run() {
     if (listed_)
-      bring(shared_items(task_, s_.part, brings_queries_));
+      bring(shared_items(task_, s_.share, brings_queries_));
     else
       bring(cut_items(task_));
     wait_copies(); // a CTA's memory must outlive its copies

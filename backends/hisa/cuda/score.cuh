@@ -232,7 +232,7 @@ __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
   auto& storage = *reinterpret_cast<ScoreStorage<Heads, A>*>(memory);
   if (threadIdx.x == 0) {
     init_rings(storage, Producer<Heads, A>::tile_writers);
-    storage.part.known.init(1);
+    storage.share.known.init(1);
     publish_barriers();
     fetch_maps(task);
   }

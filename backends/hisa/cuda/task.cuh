@@ -28,7 +28,8 @@ struct ScoreTask {
   CUtensorMap scale_map = {};   ///< the scales of its rows, boxes of scale_line() floats
   std::int32_t scale_shift = 0; ///< floats from the map's start to the scale of row 0
   PieceLists pieces;
-  int cuts = 1; ///< of a group that would leave CTAs idle; not of listed rows, see items.cuh
+  int cuts =
+      1; ///< of a group that would leave CTAs idle; not of listed rows, see hisa/gpu/items.hpp
   float* values = nullptr;
   std::int64_t pitch = 0;
 

@@ -58,7 +58,7 @@ private:
   int shift_ = 0;
 };
 
-/// The candidates of a contest, as ScoreRow.
+/// The candidates of a contest; models ScoreRow (row.hpp).
 struct ContestRow {
   const float* values = nullptr; ///< 16-byte aligned
   std::uint32_t first = 0, end = 0;

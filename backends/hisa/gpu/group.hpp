@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// What device code that all GPU backends share may ask of the threads that run it: a *group* of
-/// lanes with shared memory, and *waves* of lanes inside it that vote and shuffle. There is one
-/// implementation per machine and one for the host (lockstep.hpp), which runs a fiber per lane and
-/// reports lanes that touch one shared word between two barriers.
+/// lanes with memory that they share, and *waves* of lanes inside it that vote and shuffle. There
+/// is one implementation per machine and one for the host (lockstep.hpp), which runs a fiber per
+/// lane and reports lanes that touch one shared word between two barriers.
 #pragma once
 
 #include <hisa/config.hpp>
@@ -11,8 +11,8 @@
 #include <concepts>
 #include <cstdint>
 
-/// Before a loop whose array indices must become constants in device code; before one that is
-/// better short.
+/// HISA_UNROLL: before a loop whose array indices must become constants in device code.
+/// HISA_ROLLED: before one that is better short.
 #if defined(__CUDA_ARCH__) || defined(__clang__)
 #define HISA_UNROLL _Pragma("unroll")
 #define HISA_ROLLED _Pragma("unroll 1")
@@ -30,24 +30,26 @@ struct alignas(16) Words {
 };
 
 /// A group of lanes. The barrier is collective over the group's lanes, shuffles, sum and max over
-/// those of the wave; the others are not.
+/// those of the wave; the others are not. Loads and stores are of any memory that the lanes share,
+/// also global memory that no other group touches meanwhile; counts, tickets, additions and merges
+/// of shared memory.
 template <class G>
 concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64_t wide,
                          Words* four) {
   { G::wave } -> std::convertible_to<int>; // lanes of a wave
   { g.lane() } -> std::same_as<int>;       // 0 .. size() - 1
   { g.size() } -> std::same_as<int>;       // a multiple of the wave
-  g.barrier();                             // orders shared memory among the group's lanes
+  g.barrier();                             // orders memory among the group's lanes
   { g.shuffle_up(wide, value) } -> std::same_as<std::uint64_t>; // of lane - value, if in the wave
   { g.shuffle(wide, value) } -> std::same_as<std::uint64_t>;    // of the wave's lane `value`
   { g.sum(1u) } -> std::same_as<std::uint32_t>;                 // over the wave
   { g.max(1u) } -> std::same_as<std::uint32_t>;                 // over the wave
-  { g.load(word) } -> std::same_as<std::uint32_t>;              // from shared memory
-  g.store(word, 1u);                                            // to shared memory
-  g.count(word, true); // adds 1 to shared memory if the condition holds, atomic
-  { g.ticket(word) } -> std::same_as<std::uint32_t>; // adds 1 to shared memory, says what was there
-  g.add(word, 1u);                                   // adds to shared memory, atomic
-  g.merge(word, 1u);                                 // sets bits in shared memory, atomic
+  { g.load(word) } -> std::same_as<std::uint32_t>;
+  g.store(word, 1u);
+  g.count(word, true);                               // adds 1 if the condition holds, atomic
+  { g.ticket(word) } -> std::same_as<std::uint32_t>; // adds 1, says what was there, atomic
+  g.add(word, 1u);                                   // adds, atomic
+  g.merge(word, 1u);                                 // sets bits, atomic
   // Four words of global memory to shared memory, while the lane goes on. They are the lane's own
   // until a barrier behind its wait for them.
   g.copy(four, four);

@@ -95,14 +95,14 @@ HISA_FUNCTION Reached reach(const G& g, std::int64_t n, std::uint64_t limit, con
   return r;
 }
 
-/// A CTA's part of the groups that are left, of listed rows.
+/// A CTA's share of the groups that are left, of listed rows.
 struct CtaShare {
   std::int64_t group;       ///< in which it begins
   std::uint64_t before;     ///< costs of the groups that are left before that one
-  std::uint64_t begin, end; ///< of the part, in the sum of the costs of all that are left
+  std::uint64_t begin, end; ///< of the share, in the sum of the costs of all that are left
 };
-/// Parts are such that all CTAs come to the same cost, unless one had too much before. By a wave,
-/// all lanes together. Complexity: O(groups + CTAs) for the wave.
+/// Finds a CTA's share. Shares are such that all CTAs come to the same cost, unless one had too
+/// much before. By a wave, all lanes together. Complexity: O(groups + CTAs) for the wave.
 template <Group G>
 HISA_FUNCTION CtaShare find_share(const G& g, const PieceLists& pieces, std::int64_t groups,
                                   CtaOf at) {

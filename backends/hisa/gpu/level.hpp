@@ -11,7 +11,7 @@
 HISA_NAMESPACE_BEGIN
 namespace gpu {
 
-/// One level of the hierarchy for consecutive queries, as all kernels take it.
+/// One level for consecutive queries.
 struct Level {
   Ranges visibility;
   std::int64_t first = 0;      ///< row of the first query in the call

@@ -100,7 +100,7 @@ HISA_FUNCTION std::uint32_t mask_tiles(const G& g, const GroupPieces& out, std::
       for (int q = 0; q < group_queries; ++q)
         mask |= std::uint32_t(p.of[q] != Positions::absent) << q;
     }
-    out.masks[tile] = mask;
+    g.store(&out.masks[tile], mask);
     cost += tile_cost(mask);
   }
   return cost;
@@ -121,9 +121,11 @@ HISA_FUNCTION void list_pieces(const G& g, const PieceLists& pieces, std::int64_
   // 2. Absent pieces fill the last tile.
   std::int32_t const tiles = (used + out.of_tile - 1) / out.of_tile, all = tiles * out.of_tile;
   if (used + g.lane() < all) {
-    constexpr std::int32_t absent = Positions::absent;
+    Positions nowhere;
+    for (std::int32_t& position : nowhere.of)
+      position = Positions::absent;
     g.store(&out.rows[used + g.lane()], 0);
-    g.store(&out.positions[used + g.lane()], Positions{{absent, absent, absent, absent}});
+    g.store(&out.positions[used + g.lane()], nowhere);
   }
   if (g.lane() == 0)
     pieces.counts[group] = all;
