@@ -3,6 +3,7 @@
 #pragma once
 
 #include "contract.hpp"
+#include "pooling.hpp"
 #include "regimes.hpp"
 #include "scale.hpp"
 #include "topk_rows.hpp"
@@ -239,7 +240,32 @@ inline void lengths(const Scale& scale) {
     skip("decode and verify agree: section batch");
 }
 
+/// Of ports of the paper's code.
+inline void blocks_of_others() {
+  item("pooling below B=64 reads nothing behind the buffer", [] { // memcheck looks
+    for (int size : {8, 16, 32})
+      PoolingTest<MeanPool>(211, Data::random, size, D).run();
+  });
+  item("a first block that is among the best is kept once", [] {
+    for (Boundary b : {Boundary::counted, Boundary::extra})
+      for (int m : {1, 2, 5}) {
+        Case const c{.M = 5, .N = 300, .levels = {{16, m}}, .topk = 16, .boundary = b};
+        Problem p(c, 77);
+        for (float& w : p.w)
+          w = std::abs(w);
+        for (std::size_t i = 0; i < 16; ++i)
+          p.scale[i] *= 100;
+        run(c, p);
+        Result const got = Indexer(c).select(Inputs(p, c.levels));
+        for (std::int64_t t = 0; t < c.M; ++t)
+          for (std::int64_t i = 0; i < 16 && (m > 1 || b == Boundary::extra); ++i)
+            expect(got.indices[got.at(t) + std::size_t(i)] == i, c.text() + ": the first block");
+      }
+  });
+}
+
 inline void peers(const Scale& scale) {
+  blocks_of_others();
   concentrated_bins(scale);
   plateaus(scale);
   nothing_finite(scale);
