@@ -24,7 +24,10 @@ struct ScoreTable {
     Device<float> const out{std::size_t(M * keys)};
     Queries<e4m3fn> q = in.queries();
     q.values += rows.first * q.heads * D, q.weights += rows.first * q.heads, q.count = M;
-    cuda::score(nullptr, q, k, {ks.data, ke.data}, out.data, keys, arithmetic);
+    if (q.heads == 32)
+      cuda::score<32>(nullptr, q, k, {ks.data, ke.data}, out.data, keys, arithmetic);
+    else
+      cuda::score(nullptr, q, k, {ks.data, ke.data}, out.data, keys, arithmetic);
     synchronize("score");
     values = out.host();
   }

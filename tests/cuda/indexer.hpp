@@ -150,7 +150,13 @@ private:
       if (indexing_ == Indexing::refine)
         return adopt(cuda::make_plan<LevelsT, CallerBlocks>(shape, budgets, options),
                      [](const Inputs& in) { return in.block_lists(); });
-    adopt(cuda::make_plan<LevelsT>(device_, shape, budgets, options), levels_of<LevelsT>);
+    if (shape.heads == 32) // known when it is compiled
+      adopt(cuda::make_plan<LevelsT>(
+                device_, Shape<32, D>{.max_queries = shape.max_queries, .max_keys = shape.max_keys},
+                budgets, options),
+            levels_of<LevelsT>);
+    else
+      adopt(cuda::make_plan<LevelsT>(device_, shape, budgets, options), levels_of<LevelsT>);
   }
   /// @param blocks  blocks(inputs) is what the plan's calls take as such
   template <class Plan, class Blocks>

@@ -87,6 +87,19 @@ inline void refused_block_sparse_plans() {
   });
 }
 
+/// Heads that are known when a plan or a call is compiled.
+inline void refused_static_heads() {
+  refuses("hisa::cuda::make_plan: shape.heads is 16, expected 64 or 32", [] {
+    cuda::make_plan<Levels<>>(Shape<16, D>{.max_queries = 16, .max_keys = 4096}, {.topk = 512});
+  });
+  Case const c{.M = 3, .N = 20, .topk = 5};
+  Inputs const in(Problem(c, 85), {});
+  Device<float> const values{std::size_t(c.M * c.N)};
+  refuses("hisa::cuda::score: queries.heads is 64, expected 32", [&] {
+    cuda::score<32>(nullptr, in.queries(), in.keys(), in.ranges(), values.data, c.N);
+  });
+}
+
 /// What a call with block lists refuses of them.
 inline void refused_lists() {
   Case const c{.M = 3, .N = 200, .levels = {{16, 4}}, .topk = 100, .indexing = Indexing::refine};
@@ -258,6 +271,7 @@ inline void refusals() {
   item("what a call refuses", refused_calls);
   item("devices that have no kernels", refused_devices);
   item("what a call refuses of block lists", refused_lists);
+  item("heads that are known when they are compiled", refused_static_heads);
   item("what top-k, score and pooling refuse", refused_parts);
 }
 

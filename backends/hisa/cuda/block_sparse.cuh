@@ -17,8 +17,9 @@ namespace cuda {
 /// @throws precondition_error unless B divides topk and the boundary option is not `extra`, and
 ///         where make_plan does
 template <class LevelsT, PoolingRule Rule = MeanPool, int Heads = dynamic, int HeadDim = dynamic>
-Plan<LevelsT, Rule> make_block_sparse_plan(const Shape<Heads, HeadDim>& shape,
-                                           const Budgets& budgets, const Options& options = {}) {
+Plan<LevelsT, Rule, kernel_heads(Heads)> make_block_sparse_plan(const Shape<Heads, HeadDim>& shape,
+                                                                const Budgets& budgets,
+                                                                const Options& options = {}) {
   static_assert(LevelsT::count > 0, "hisa::cuda::make_block_sparse_plan: takes at least one level");
   return make_plan<LevelsT, Rule>(shape,
                                   hisa::detail::block_sparse_budgets("cuda::make_block_sparse_plan",

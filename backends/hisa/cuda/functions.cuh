@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// What an indexer is made of, by itself on a CUDA stream: the scores of all keys, and top-k.
+/// Templates, so that their kernels are compiled where they are called.
 #pragma once
 
 #include <hisa/checks.hpp>
@@ -27,14 +28,21 @@ inline void check_key_rows(const char* function, const ContiguousKeys<e4m3fn>& k
 }
 
 /// The same as the next, for a device as the caller describes it, which is not checked.
-inline void score(const Device& device, cudaStream_t stream, const Queries<e4m3fn>& queries,
-                  const ContiguousKeys<e4m3fn>& keys, const Ranges& visibility, float* values,
-                  std::int64_t row_stride, Arithmetic arithmetic = Arithmetic::native) {
+template <int Heads = dynamic>
+void score(const Device& device, cudaStream_t stream, const Queries<e4m3fn>& queries,
+           const ContiguousKeys<e4m3fn>& keys, const Ranges& visibility, float* values,
+           std::int64_t row_stride, Arithmetic arithmetic = Arithmetic::native) {
   constexpr const char* function = "cuda::score";
   using namespace hisa::detail;
   require_covered(function, device.not_covered());
-  require(queries.heads == 64 || queries.heads == 32, function, "queries.heads", queries.heads,
-          "64 or 32");
+  static_assert(Heads == dynamic || kernel_heads(Heads) == Heads,
+                "hisa::cuda::score: Heads must be 64, 32 or dynamic");
+  if constexpr (Heads == dynamic)
+    require(queries.heads == 64 || queries.heads == 32, function, "queries.heads", queries.heads,
+            "64 or 32");
+  else
+    require(queries.heads == Heads, function, "queries.heads", queries.heads,
+            std::to_string(Heads));
   check_queries(function, queries, max_rows / queries.heads, queries.heads, 128);
   check_keys(function, keys, max_rows, 128);
   if (queries.count == 0 || keys.count == 0)
@@ -51,26 +59,29 @@ inline void score(const Device& device, cudaStream_t stream, const Queries<e4m3f
   task.level.scores_wanted = true;
   set_rows(task, queries, rows_of(keys));
   task.values = values, task.pitch = row_stride;
-  launch_score(task, keys.count / tile_keys + 1, arithmetic, device, stream);
+  launch_score<Heads>(task, keys.count / tile_keys + 1, arithmetic, device, stream);
 }
 
 /// Writes the scores of all visible keys, by the same code and to the same bits as the indexers of
 /// that arithmetic: the score of query t for its i-th visible key at values[t * row_stride + i].
 /// Nothing else is written. Asynchronous on `stream`. O(M H D L).
+/// @tparam Heads      64 or 32: only the kernels for so many are compiled; dynamic: both
 /// @param values      [M, row_stride] floats
 /// @param row_stride  floats from a query's scores to the next one's, as many as there are keys or
 ///                    more
 /// @throws precondition_error before anything is launched, for what contradicts itself or has no
 ///         kernels on the current device; launch_error if CUDA refuses
-inline void score(cudaStream_t stream, const Queries<e4m3fn>& queries,
-                  const ContiguousKeys<e4m3fn>& keys, const Ranges& visibility, float* values,
-                  std::int64_t row_stride, Arithmetic arithmetic = Arithmetic::native) {
-  score(Device::current(), stream, queries, keys, visibility, values, row_stride, arithmetic);
+template <int Heads = dynamic>
+void score(cudaStream_t stream, const Queries<e4m3fn>& queries, const ContiguousKeys<e4m3fn>& keys,
+           const Ranges& visibility, float* values, std::int64_t row_stride,
+           Arithmetic arithmetic = Arithmetic::native) {
+  score<Heads>(Device::current(), stream, queries, keys, visibility, values, row_stride,
+               arithmetic);
 }
 
 /// The same as the next, for a device as the caller describes it, which is not checked.
-inline void topk(const Device& device, cudaStream_t stream, const TopkTask& task,
-                 std::int64_t rows) {
+template <int = 0>
+void topk(const Device& device, cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
   constexpr const char* function = "cuda::topk";
   using namespace hisa::detail;
   std::string const range = "0 .. 2^31 - 257";
@@ -97,7 +108,8 @@ inline void topk(const Device& device, cudaStream_t stream, const TopkTask& task
 /// SelectSizes::max_topk. Needs a device of architecture 90, but no code for sm_90a.
 /// @param task  rows, and where the winners go: Selection with M = rows
 /// @throws precondition_error before anything is launched; launch_error if CUDA refuses
-inline void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
+template <int = 0>
+void topk(cudaStream_t stream, const TopkTask& task, std::int64_t rows) {
   topk(Device::current(), stream, task, rows);
 }
 

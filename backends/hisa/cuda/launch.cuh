@@ -1,90 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
-/// Launching kernels, and what is known of the device.
+/// Launching kernels. What launches is a template, so that kernels are compiled where they are
+/// launched.
 #pragma once
 
 #include <hisa/cuda/caller_blocks.cuh>
 #include <hisa/cuda/flat.cuh>
+#include <hisa/cuda/maps.cuh>
 #include <hisa/cuda/tokens.cuh>
-#include <hisa/error.hpp>
-
-#include <cuda_runtime.h>
 
 #include <limits>
-#include <string>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
-
-inline void check(cudaError_t error, const char* what) {
-  if (error != cudaSuccess)
-    hisa::detail::fail<launch_error>(std::string("hisa::cuda: ") + what + ": " +
-                                     cudaGetErrorString(error));
-}
-
-/// Says by its number of threads whether this program's code for the device was compiled for
-/// sm_90a: code for plain sm_90 runs there too, but is without the tensor core's asynchronous
-/// products.
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
-#define HISA_COMPILED_FOR 96
-#else
-#define HISA_COMPILED_FOR 32
-#endif
-template <int = 0>
-__global__ void __launch_bounds__(HISA_COMPILED_FOR) compiled_for() {}
-#undef HISA_COMPILED_FOR
-
-/// The most keys, or heads of queries, that the kernels count to.
-inline constexpr std::int64_t max_rows = std::numeric_limits<std::int32_t>::max() - 256;
-
-/// What the launches depend on.
-struct Device {
-  int architecture = 0; ///< 90 for sm_90
-  int processors = 0;   ///< multiprocessors
-  bool sm_90a = false;  ///< the program has code for sm_90a
-  // Where the flat kernel is faster than rows of scores, as measured (bench/README.md): flat calls
-  // whose rows are worked on so many at a time or fewer, with so many keys or more.
-  std::int64_t few_rows = 0, flat_keys = std::int64_t(1) << 17;
-
-  static Device current() {
-    Device d;
-    int device = 0, major = 0, minor = 0;
-    check(cudaGetDevice(&device), "no device");
-    check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "attribute");
-    check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "attribute");
-    check(cudaDeviceGetAttribute(&d.processors, cudaDevAttrMultiProcessorCount, device),
-          "attribute");
-    d.architecture = 10 * major + minor;
-    d.few_rows = d.processors;
-    cudaFuncAttributes code = {};
-    if (cudaFuncGetAttributes(&code, compiled_for<>) == cudaSuccess)
-      d.sm_90a = code.maxThreadsPerBlock == 96;
-    else
-      cudaGetLastError(); // a program without code for the device is no error here
-    return d;
-  }
-
-  /// Queries of a group for each multiprocessor.
-  std::int64_t round() const { return std::int64_t(group_queries) * processors; }
-  /// Whether a flat call may keep contenders (flat.cuh): the buffer's keys are many, and whole
-  /// groups of queries for each CTA leave hardly a multiprocessor idle.
-  bool suits_flat_kernel(std::int64_t queries, std::int64_t keys) const {
-    std::int64_t const groups = (queries + group_queries - 1) / group_queries;
-    std::int64_t const places = (queries + round() - 1) / round() * processors;
-    return keys >= flat_keys && (places - groups) * 32 <= places;
-  }
-
-  /// Why there are no kernels for the device: "ARGUMENT is FOUND, expected EXPECTED", or empty.
-  std::string not_covered() const {
-    using hisa::detail::unlike;
-    if (architecture != 90)
-      return unlike("the device's architecture", architecture, "90 (sm_90a)");
-    if (!sm_90a)
-      return unlike("the program's code for the device", "not for sm_90a",
-                    "code of -gencode arch=compute_90a,code=sm_90a");
-    return "";
-  }
-};
 
 inline dim3 row_of_ctas(std::int64_t ctas) {
   return dim3(static_cast<unsigned>(ctas));
@@ -145,88 +73,6 @@ void launch_spread(void (*kernel)(Task), std::int64_t ctas, int threads, std::si
          multiprocessor_bytes - bytes_beside, stream, task, name);
 }
 
-/// A function of the driver, whose library a program need not be linked with.
-template <class Function>
-Function* driver_function(const char* name, unsigned version) {
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult found;
-  check(cudaGetDriverEntryPointByVersion(name, &function, version, cudaEnableDefault, &found),
-        name);
-  if (found != cudaDriverEntryPointSuccess)
-    hisa::detail::fail<launch_error>(std::string("hisa::cuda: the driver has no ") + name);
-  return reinterpret_cast<Function*>(function);
-}
-
-/// The driver's functions need a context, which the runtime gives a thread of the host when that
-/// first needs one: here, if it has none yet.
-inline void require_context() {
-  static auto* const current = driver_function<decltype(cuCtxGetCurrent)>("cuCtxGetCurrent", 4000);
-  CUcontext context = nullptr;
-  if (current(&context) == CUDA_SUCCESS && context != nullptr)
-    return;
-  cudaFuncAttributes code = {};
-  check(cudaFuncGetAttributes(&code, compiled_for<>), "no context");
-}
-
-/// Describes a tensor to the copy engine: `count` rows of `width` elements, `stride` bytes apart,
-/// to be fetched in boxes of `box_count` rows of `box_width` elements. Count 0: one row, of one
-/// dimension.
-inline CUtensorMap tensor_map(CUtensorMapDataType type, const void* data, std::int64_t width,
-                              std::int64_t count, std::int64_t stride, int box_width, int box_count,
-                              CUtensorMapSwizzle swizzle) {
-  static auto* const encode =
-      driver_function<decltype(cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled", 12000);
-  require_context();
-  CUtensorMap map;
-  cuuint64_t const extents[] = {static_cast<cuuint64_t>(width), static_cast<cuuint64_t>(count)};
-  cuuint64_t const strides[] = {static_cast<cuuint64_t>(stride)};
-  cuuint32_t const box[] = {static_cast<cuuint32_t>(box_width), static_cast<cuuint32_t>(box_count)};
-  cuuint32_t const steps[] = {1, 1};
-  CUresult const result =
-      encode(&map, type, count > 0 ? 2 : 1, const_cast<void*>(data), extents, strides, box, steps,
-             CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS)
-    hisa::detail::fail<launch_error>("hisa::cuda: cuTensorMapEncodeTiled refused a tensor, error " +
-                                     std::to_string(result));
-  return map;
-}
-
-/// Rows of 128 fp8 values, in boxes of `box` rows.
-inline CUtensorMap row_map(const e4m3fn* values, std::int64_t rows, std::int64_t stride, int box) {
-  return tensor_map(CU_TENSOR_MAP_DATA_TYPE_UINT8, values, 128, rows, stride, 128, box,
-                    CU_TENSOR_MAP_SWIZZLE_128B);
-}
-
-/// Consecutive floats from an address that is a multiple of 16 on, in boxes of `box` floats.
-inline CUtensorMap line_map(const float* values, std::int64_t count, int box) {
-  return tensor_map(CU_TENSOR_MAP_DATA_TYPE_FLOAT32, values, count, 0, 0, box, 1,
-                    CU_TENSOR_MAP_SWIZZLE_NONE);
-}
-
-/// The rows of a level, in its buffer.
-struct Rows {
-  const e4m3fn* values = nullptr;
-  const float* scales = nullptr;
-  std::int64_t count = 0, stride = 128;
-};
-
-inline Rows rows_of(const ContiguousKeys<e4m3fn>& keys) {
-  return {keys.values, keys.scales, keys.count, keys.row_stride == 0 ? 128 : keys.row_stride};
-}
-
-/// Sets what of the task follows from its queries and rows.
-inline void set_rows(ScoreTask& task, const Queries<e4m3fn>& queries, const Rows& rows) {
-  task.queries = queries;
-  task.query_map = row_map(queries.values, queries.count * queries.heads, 128, queries.heads);
-  int const piece = 1 << task.pieces.piece_log2;
-  task.key_map = row_map(rows.values, rows.count, rows.stride, piece);
-  task.scale_shift =
-      static_cast<std::int32_t>(reinterpret_cast<std::uintptr_t>(rows.scales) / 4 % 4);
-  task.scale_map = line_map(rows.scales - task.scale_shift, rows.count + task.scale_shift,
-                            scale_line(task.pieces.piece_log2));
-}
-
 /// Cuts of the groups that are left when all multiprocessors have had as many whole groups, of
 /// `tiles` tiles: the time of the last round is least, an item costing a tile more than it has.
 inline int group_cuts(std::int64_t groups, std::int64_t tiles, const Device& device) {
@@ -241,6 +87,11 @@ inline int group_cuts(std::int64_t groups, std::int64_t tiles, const Device& dev
   return static_cast<int>(best);
 }
 
+/// The heads that kernels are compiled for, from those of a Shape: 64, 32 or, for both, dynamic.
+constexpr int kernel_heads(int heads) {
+  return heads == 64 || heads == 32 ? heads : dynamic;
+}
+
 template <int Heads, Arithmetic A>
 void launch_score(const ScoreTask& task, std::int64_t ctas, cudaStream_t stream) {
   launch(score_kernel<Heads, A>, row_of_ctas(ctas), ScorePolicy<A>::threads,
@@ -251,27 +102,29 @@ void launch_score(const FlatTask& task, std::int64_t ctas, cudaStream_t stream) 
   launch(flat_kernel<Heads, A>, row_of_ctas(ctas), ScorePolicy<A>::threads,
          sizeof(FlatStorage<Heads, A>), stream, task, "hisa::flat");
 }
-/// @tparam Task  ScoreTask or FlatTask
-template <class Task>
+/// @tparam Heads  of the queries, 64 or 32; or dynamic: then the kernels of both are compiled
+/// @tparam Task   ScoreTask or FlatTask
+template <int Heads, class Task>
 void launch_score(const Task& task, std::int64_t ctas, Arithmetic arithmetic, cudaStream_t stream) {
-  bool const native = arithmetic == Arithmetic::native;
-  if (task.queries.heads == 64)
-    native ? launch_score<64, Arithmetic::native>(task, ctas, stream)
-           : launch_score<64, Arithmetic::precise>(task, ctas, stream);
+  if constexpr (Heads == dynamic)
+    task.queries.heads == 64 ? launch_score<64>(task, ctas, arithmetic, stream)
+                             : launch_score<32>(task, ctas, arithmetic, stream);
+  else if (arithmetic == Arithmetic::native)
+    launch_score<Heads, Arithmetic::native>(task, ctas, stream);
   else
-    native ? launch_score<32, Arithmetic::native>(task, ctas, stream)
-           : launch_score<32, Arithmetic::precise>(task, ctas, stream);
+    launch_score<Heads, Arithmetic::precise>(task, ctas, stream);
 }
 
 /// @param tiles  of a group, about; of listed rows, at most
-inline void launch_score(ScoreTask task, std::int64_t tiles, Arithmetic arithmetic,
-                         const Device& device, cudaStream_t stream) {
+template <int Heads>
+void launch_score(ScoreTask task, std::int64_t tiles, Arithmetic arithmetic, const Device& device,
+                  cudaStream_t stream) {
   constexpr std::int64_t share = 8; // tiles of a listed item that are worth its queries
   bool const listed = task.pieces.rows != nullptr;
   task.cuts = listed ? 1 : group_cuts(task.groups(), tiles, device);
   std::int64_t const items = task.groups() * (listed ? 1 + tiles / share : task.cuts);
   std::int64_t const ctas = items < device.processors ? items : device.processors;
-  launch_score(task, ctas, arithmetic, stream);
+  launch_score<Heads>(task, ctas, arithmetic, stream);
 }
 
 /// How selections run, by what they are asked for.
@@ -298,8 +151,8 @@ void launch_tokens(const TokenTask& task, const Device& device, cudaStream_t str
 }
 
 /// Has tokens chosen from lists of contenders.
-inline void launch_contenders(const ContenderTask& task, const Device& device,
-                              cudaStream_t stream) {
+template <int = 0>
+void launch_contenders(const ContenderTask& task, const Device& device, cudaStream_t stream) {
   using Policy = SelectSizes::Short;
   static_assert(FlatSizes::capacity <= Policy::longest);
   launch_spread(token_kernel<Policy, ContenderTask>, task.level.count, Policy::threads,
@@ -332,8 +185,9 @@ void launch_keep_as(const KeepTask<Source>& task, const Device& device, cudaStre
 }
 
 /// @param candidates  blocks that a query may choose among
-inline void launch_keep(const KeepTask<ScoreRows>& task, std::int64_t candidates,
-                        const Device& device, cudaStream_t stream) {
+template <int = 0>
+void launch_keep(const KeepTask<ScoreRows>& task, std::int64_t candidates, const Device& device,
+                 cudaStream_t stream) {
   using Sizes = SelectSizes;
   if (candidates <= Sizes::KeepFew::longest)
     launch_keep_as<Sizes::KeepFew>(task, device, stream);
@@ -345,8 +199,9 @@ inline void launch_keep(const KeepTask<ScoreRows>& task, std::int64_t candidates
     launch_keep_as<Sizes::KeepOfMany>(task, device, stream);
 }
 
-inline void launch_keep(const KeepTask<BlockLists>& task, std::int64_t, const Device& device,
-                        cudaStream_t stream) {
+template <int = 0>
+void launch_keep(const KeepTask<BlockLists>& task, std::int64_t, const Device& device,
+                 cudaStream_t stream) {
   using Sizes = SelectSizes;
   if (task.level.budget <= Sizes::KeepFew::max_kept)
     launch_keep_as<Sizes::KeepFew>(task, device, stream);
@@ -355,8 +210,9 @@ inline void launch_keep(const KeepTask<BlockLists>& task, std::int64_t, const De
 }
 
 /// @param longest  candidates that a query may have
-inline void launch_tokens(const TokenTask& task, std::int64_t longest, const Device& device,
-                          cudaStream_t stream) {
+template <int = 0>
+void launch_tokens(const TokenTask& task, std::int64_t longest, const Device& device,
+                   cudaStream_t stream) {
   using Sizes = SelectSizes;
   if (longest <= Sizes::Short::longest)
     launch_tokens<Sizes::Short>(task, device, stream);
@@ -366,8 +222,9 @@ inline void launch_tokens(const TokenTask& task, std::int64_t longest, const Dev
     launch_tokens<Sizes::LongMany>(task, device, stream);
 }
 
-inline void launch_topk(const TopkTask& task, std::int64_t rows, const Device& device,
-                        cudaStream_t stream) {
+template <int = 0>
+void launch_topk(const TopkTask& task, std::int64_t rows, const Device& device,
+                 cudaStream_t stream) {
   using Sizes = SelectSizes;
   bool const aligned =
       reinterpret_cast<std::uintptr_t>(task.scores) % 16 == 0 && task.row_stride % 4 == 0;

@@ -56,7 +56,8 @@ constexpr bool takes_source() {
 /// copy; any number of threads may use one at the same time, each with its own workspace.
 /// @tparam LevelsT  Levels<...>
 /// @tparam Source   a row rule with one row, or CallerBlocks
-template <class LevelsT, CandidateSource Source = MeanPool>
+/// @tparam Heads    64 or 32: only the kernels for so many are compiled; dynamic: both
+template <class LevelsT, CandidateSource Source = MeanPool, int Heads = dynamic>
 class Plan {
   static constexpr bool own_lists = std::same_as<Source, CallerBlocks>;
   static_assert(takes_source<Source>(),
@@ -191,8 +192,9 @@ private:
       level.boundary = options_.boundary;
       level.identity = own_lists ? 0 : topk_; // lists of the caller are never widened
       PieceLists pieces;                      // all rows
-      for (int l = 0; l < LevelsT::count; ++l)
-        run_level(stream, l, level, pieces, queries, pooled, lists, out, parts);
+      if constexpr (LevelsT::count > 0)       // else its kernels would be compiled all the same
+        for (int l = 0; l < LevelsT::count; ++l)
+          run_level(stream, l, level, pieces, queries, pooled, lists, out, parts);
       if (flat)
         run_flat(stream, level, queries, keys, out, parts);
       else
@@ -253,7 +255,7 @@ private:
       task.level = level;
       set_rows(task, queries, rows_of(keys));
       task.values = parts.chunks, task.lists = parts.lists;
-      launch_score(task, std::min(task.groups(), layout_.ctas), options_.arithmetic, stream);
+      launch_score<Heads>(task, std::min(task.groups(), layout_.ctas), options_.arithmetic, stream);
       launch_contenders({{level, {}, out, options_.index_base, true}, parts.lists}, device_,
                         stream);
     }
@@ -294,7 +296,7 @@ private:
     std::int64_t const most = pieces.rows == nullptr
                                   ? level.max_keys / level.block_size / tile_keys + 1
                                   : pieces.pitch >> pieces.pieces_log2();
-    launch_score(task, most, options_.arithmetic, device_, stream);
+    launch_score<Heads>(task, most, options_.arithmetic, device_, stream);
     return true;
   }
 };
@@ -302,9 +304,10 @@ private:
 /// The same as the next, for a device as the caller describes it, which is not checked.
 template <class LevelsT, CandidateSource Source = MeanPool, int Heads = dynamic,
           int HeadDim = dynamic>
-Plan<LevelsT, Source> make_plan(const Device& device, const Shape<Heads, HeadDim>& shape,
-                                const Budgets& budgets, const Options& options = {}) {
-  using Made = Plan<LevelsT, Source>;
+Plan<LevelsT, Source, kernel_heads(Heads)>
+make_plan(const Device& device, const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
+          const Options& options = {}) {
+  using Made = Plan<LevelsT, Source, kernel_heads(Heads)>;
   constexpr const char* maker = Made::maker;
   hisa::detail::check_sizes(maker, shape.max_queries, shape.max_keys, budgets.topk, max_rows);
   hisa::detail::require_no_slots(maker, options.index_base);
@@ -324,15 +327,16 @@ Plan<LevelsT, Source> make_plan(const Device& device, const Shape<Heads, HeadDim
 }
 
 /// Makes a plan: `cuda::make_plan<Levels<128>>(shape, {.keep = {64}, .topk = 2048})`, for the
-/// current device. With CallerBlocks, `keep` is how many blocks a list may hold.
+/// current device. With CallerBlocks, `keep` is how many blocks a list may hold. With Shape<64> or
+/// Shape<32> less is compiled.
 /// @tparam LevelsT  pooled levels above the tokens, coarse to fine; Levels<> is the flat indexer
 /// @tparam Source   pooling rule of the levels, or CallerBlocks
 /// @throws precondition_error when shape, budgets or options contradict each other, or ask for what
 ///         has no path on the device
 template <class LevelsT, CandidateSource Source = MeanPool, int Heads = dynamic,
           int HeadDim = dynamic>
-Plan<LevelsT, Source> make_plan(const Shape<Heads, HeadDim>& shape, const Budgets& budgets,
-                                const Options& options = {}) {
+Plan<LevelsT, Source, kernel_heads(Heads)>
+make_plan(const Shape<Heads, HeadDim>& shape, const Budgets& budgets, const Options& options = {}) {
   return make_plan<LevelsT, Source>(Device::current(), shape, budgets, options);
 }
 
