@@ -7,6 +7,7 @@
 // wrong one ends the program with exit code 1.
 //
 //   cuda_prefill DUMP [case ...]     case: hisa:M:L:B:m  two:M:L  flat:M:L  score:M:L  topk:M:L,
+//                                    hisa:M:L:B:m:Q key-stationary for calls of up to Q queries,
 //                                    each but topk also as precise-hisa:... for that arithmetic;
 //                                    flat:M:L:MIB within so much workspace, rows:M:L:MIB the same
 //                                    always by rows of scores
@@ -190,20 +191,17 @@ void print(const std::string& what, const char* data, const bench::Times& us, do
   print(what, data, us, pairs * 2 * heads * 128, "tflops", united);
 }
 
-/// @param limit       of the workspace, bytes
-/// @param contenders  whether the plan decides if flat calls store rows of scores; else they do
+/// @param device  as the plan is to take it
+/// @param limit   of the workspace, bytes
 template <class LevelsT>
 void run_index(const std::string& what, const char* name, const std::vector<Data>& data,
-               const std::vector<int>& keep, std::size_t limit = Options().workspace_limit,
-               bool contenders = true) {
+               const std::vector<int>& keep, const cuda::Device& device,
+               std::size_t limit = Options().workspace_limit) {
   std::int64_t const M = data[0].M, L = data[0].L;
   Budgets budgets;
   budgets.topk = topk;
   for (int m : keep)
     budgets.keep.push_back(m);
-  auto device = cuda::Device::current();
-  if (!contenders)
-    device.few_rows = 0;
   auto const plan = cuda::make_plan<LevelsT>(
       device, Shape<>{.max_queries = M, .max_keys = L, .heads = heads, .head_dim = 128}, budgets,
       {.arithmetic = data[0].arithmetic, .workspace_limit = limit});
@@ -338,19 +336,23 @@ int main(int argc, char** argv) {
       for (Data& d : data)
         d.arithmetic = precise ? Arithmetic::precise : Arithmetic::native;
       const char* const name = trained ? "trained" : "random";
+      auto device = cuda::Device::current();
+      if (kind == "rows")
+        device.few_rows = 0;
+      if (kind == "hisa" && part.size() > 5)
+        device.pair_queries = std::stoll(part[5]);
       if (kind == "score")
         run_score(what, name, data);
       else if (kind == "flat" || kind == "rows")
-        run_index<Levels<>>(what, name, data, {},
+        run_index<Levels<>>(what, name, data, {}, device,
                             part.size() > 3 ? std::stoull(part[3]) << 20
-                                            : Options().workspace_limit,
-                            kind == "flat");
+                                            : Options().workspace_limit);
       else if (kind == "two")
-        run_index<Levels<128, 16>>(what, name, data, {256, 512});
+        run_index<Levels<128, 16>>(what, name, data, {256, 512}, device);
       else if (part[3] == "128")
-        run_index<Levels<128>>(what, name, data, {std::stoi(part[4])});
+        run_index<Levels<128>>(what, name, data, {std::stoi(part[4])}, device);
       else if (part[3] == "16")
-        run_index<Levels<16>>(what, name, data, {std::stoi(part[4])});
+        run_index<Levels<16>>(what, name, data, {std::stoi(part[4])}, device);
     }
   }
 }

@@ -120,6 +120,7 @@ TEST_CASE("a level is skipped, and the one below has one block more than it keep
 TEST_CASE("more CTAs than a warp has lanes share what is left") {
   emulation::settings().processors = 40;
   passes(call(165, 300, 32, {64}, {2}, 100));
+  passes(call(21, 1700, 32, {128}, {5}, 100)); // pairs, of more workers than some have
   emulation::settings().processors = 3;
 }
 
@@ -127,6 +128,80 @@ TEST_CASE("more blocks than fit the registers of a query's lanes") {
   skip_where_slow();
   passes(call(5, 70000, 32, {16}, {20}, 257));
   passes(call(2, 70000, 32, {16}, {1000}, 257, Data::ties, Boundary::none, 77));
+}
+
+TEST_CASE("pairs in more bins than a wave finds at a time") {
+  skip_where_slow();
+  passes(call(3, 140001, 32, {128}, {5}, 257));
+}
+
+TEST_CASE("keys stay where a call has few queries") {
+  Case const c = call(136, 700, 32, {128}, {2}, 100);
+  suite::Inputs const in(suite::Problem(c, 5), c.levels);
+  suite::Indexer indexer(c);
+  hisa::detail::LevelTable levels;
+  levels.count = 1, levels.block_size = {128}, levels.keep = {2};
+  auto layout = hisa::cuda::Layout::fitting(levels, false, c.M, c.N, c.limit);
+  layout.add_pairs(128, c.N, c.H, c.limit);
+  REQUIRE(layout.paired == 128);
+  REQUIRE(layout.bytes() == indexer.workspace_bytes());
+  auto const all = indexer.select(in);
+  // How many pairs a call has listed.
+  auto const listed = [&](const hisa::QueryRows& rows) {
+    indexer.workspace().fill(0);
+    auto const part = indexer.select(in, rows);
+    for (std::int64_t t = rows.first; t < rows.end; ++t)
+      CHECK(suite::same_row(part, t, all, t));
+    auto const lists = layout.divide(indexer.workspace().data).pairs.lists;
+    std::uint32_t pairs = 0;
+    for (std::int32_t bin = 0; bin < lists.bins; ++bin)
+      pairs += *lists.count(bin);
+    return pairs;
+  };
+  CHECK(listed({0, 128}) == 2 * 128);
+  CHECK(listed({8, 136}) == 2 * 128);
+  CHECK(listed({100, 101}) == 2);
+  CHECK(listed({0, 129}) == 0);
+}
+
+TEST_CASE("pairs of blocks of two tiles, of which the last has no keys") {
+  passes(call(5, 300, 64, {256}, {1}, 100));
+  passes(call(12, 3333, 64, {256}, {8}, 401));
+}
+
+TEST_CASE("pairs below two levels, and where no block is complete") {
+  passes(call(11, 5000, 64, {1024, 128}, {3, 9}, 500));
+  passes(call(11, 5000, 32, {2048, 256}, {2, 6}, 500, Data::ties, Boundary::extra, 77, 40));
+  passes(
+      call(5, 400, 64, {512}, {1}, 100, Data::random, Boundary::counted, 0, 0)); // none is scored
+  passes(call(9, 1281, 64, {128}, {5}, 300, Data::random, Boundary::none, 130, 100)); // a bin's end
+}
+
+TEST_CASE("which plans have pairs") {
+  auto const pairs = [](std::int64_t keys, int block_size, auto change) {
+    hisa::Shape<> const shape{.max_queries = 1024, .max_keys = keys, .heads = 64, .head_dim = 128};
+    hisa::Options options;
+    hisa::cuda::Device device = hisa::cuda::Device::current();
+    change(options, device);
+    auto const path =
+        hisa::cuda::make_plan<hisa::Levels<hisa::dynamic>>(
+            device, shape, {.keep = {512}, .topk = 64, .block_size = {block_size}}, options)
+            .path();
+    return path.find("key-stationary for calls of up to 128,") != std::string::npos;
+  };
+  auto const as_it_is = [](auto&, auto&) {};
+  CHECK(pairs(65536, 128, as_it_is));
+  CHECK(pairs(65536, 256, as_it_is));
+  CHECK_FALSE(pairs(65536, 64, as_it_is));
+  CHECK_FALSE(pairs(65536, 192, as_it_is));
+  CHECK(pairs(128 * hisa::gpu::max_bins, 128, as_it_is));
+  CHECK_FALSE(pairs(128 * hisa::gpu::max_bins + 1, 128, as_it_is));
+  CHECK_FALSE(pairs(65536, 128,
+                    [](auto& options, auto&) { options.arithmetic = hisa::Arithmetic::precise; }));
+  CHECK_FALSE(pairs(65536, 128, [](auto&, auto& device) { device.pair_queries = 0; }));
+  CHECK_FALSE(pairs(1 << 20, 128, [](auto& options, auto&) { // no room
+    options.workspace_limit = std::size_t(16) << 20;
+  }));
 }
 
 TEST_CASE("a small workspace: several passes over the queries") {

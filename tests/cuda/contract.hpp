@@ -154,6 +154,14 @@ inline void run(const Case& c, const Problem& p) {
     synchronize("plan");
     expect(out.indices.host() == got.indices, c.text() + ": the same indices again");
   }
+  Case other = c;
+  other.queries_stay = true;
+  Indexer const stay(other);
+  if (stay.workspace_bytes() == indexer.workspace_bytes())
+    return; // the same kernels
+  Result const same = stay.select(in);
+  for (std::int64_t t = 0; t < c.M; ++t)
+    expect(same_row(got, t, same, t), c.text() + ": the same where queries stay, not keys");
 }
 
 inline void run(const Case& c, unsigned seed = 1) {

@@ -83,6 +83,8 @@ public:
       device_.few_rows = std::numeric_limits<std::int64_t>::max();
       device_.flat_keys = c.flat_keys;
     }
+    if (c.queries_stay)
+      device_.pair_queries = 0;
     using Sizes = std::vector<std::int64_t>;
     if (sizes.empty())
       make<Levels<>>(shape, budgets, options);

@@ -145,6 +145,7 @@ inline std::vector<Case> odd_cases() {
       {.M = 3, .N = 333, .levels = {{24, 9}}, .topk = 101}, // pieces of 8
       {.M = 12, .N = 3333, .levels = {{48, 30}}, .topk = 401},
       {.M = 12, .N = 3333, .levels = {{256, 8}}, .topk = 401},
+      {.M = 23, .N = 9000, .levels = {{1024, 4}, {128, 12}}, .topk = 777},
       {.M = 2, .N = 300, .topk = 33, .stride = 144},
       {.M = 21, .N = 20000, .levels = {{128, 64}}, .topk = 2048, .base = IndexBase::absolute},
       {.M = 21, .N = 20000, .levels = {{16, 512}}, .topk = 2048, .boundary = Boundary::extra},

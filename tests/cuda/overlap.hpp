@@ -106,6 +106,12 @@ inline void overlapping_calls(const Case& c, int times) {
   }
 }
 
+/// Bytes of a workspace that has no room for pairs beside all queries' scores.
+inline std::size_t without_pairs(Case c) {
+  c.queries_stay = true;
+  return Indexer(c).workspace_bytes();
+}
+
 /// Calls of M queries in all ways, or each in one of them.
 inline void overlap(const Scale& scale, std::int64_t M) {
   int const k = scale.topk;
@@ -138,7 +144,7 @@ inline void overlap(const Scale& scale, std::int64_t M) {
       Case c = cases[i];
       c.H = ways[w].H, c.arithmetic = ways[w].arithmetic;
       if (ways[w].parts && c.flat_ctas == 0) // there is no room for a part of the flat kernel's
-        c.limit = Indexer(c).workspace_bytes() * 2 / 3;
+        c.limit = without_pairs(c) * 2 / 3;
       item("overlap: " + c.text(), [&] { overlapping_calls(c, scale.large ? 20 : 4); });
     }
 }
@@ -147,6 +153,11 @@ inline void overlap(const Scale& scale) {
   if (scale.large) // else under a tool, which may let one kernel run at a time
     item("overlap: starts", starts_overlap);
   overlap(scale, 5);
+  if (scale.large) { // as many as have pairs
+    Case const c{
+        .M = 128, .N = 2 * scale.N, .levels = {{128, scale.topk / 128 + 2}}, .topk = scale.topk};
+    item("overlap: " + c.text(), [&] { overlapping_calls(c, 20); });
+  }
   // So many that each processor scores whole groups to begin with, in half of the workspace too.
   overlap(scale, scale.large ? 8 * cuda::Device::current().processors + 10 : scale.M);
 }

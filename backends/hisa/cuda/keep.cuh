@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// The kernel that finds the blocks that queries keep, by their scores or by another source
-/// (caller_blocks.cuh), and lists the pieces of the level below.
+/// (caller_blocks.cuh), and lists what is scored of the level below: pieces or pairs.
 #pragma once
 
 #include <hisa/cuda/choose.cuh>
 #include <hisa/cuda/task.cuh>
 #include <hisa/gpu/list_pieces.hpp>
+#include <hisa/gpu/pairs.hpp>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
@@ -22,6 +23,7 @@ struct KeepTask {
   std::int64_t pitch = 0;
   Level next;           ///< the level below; its parents are the blocks kept here
   PieceLists pieces;    ///< of the level below
+  PairLists pairs;      ///< of the level below, in the place of pieces
   bool follows = false; ///< the scoring kernel of its call: see begin_kernel_reading
 };
 
@@ -142,7 +144,10 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
   all.barrier();
   auto const ratio =
       static_cast<int>(detail::quotient(task.level.block_size, task.next.block_size));
-  list_pieces(all, task.pieces, group, storage.queries, ratio, storage.lists, storage.cost);
+  if (task.pairs.pairs != nullptr)
+    list_pairs(all, task.pairs, group, storage.queries, ratio);
+  else
+    list_pieces(all, task.pieces, group, storage.queries, ratio, storage.lists, storage.cost);
 }
 
 } // namespace cuda

@@ -7,6 +7,7 @@
 #include <hisa/cuda/caller_blocks.cuh>
 #include <hisa/cuda/flat.cuh>
 #include <hisa/cuda/maps.cuh>
+#include <hisa/cuda/pairs.cuh>
 #include <hisa/cuda/tokens.cuh>
 
 #include <limits>
@@ -125,6 +126,18 @@ void launch_score(ScoreTask task, std::int64_t tiles, Arithmetic arithmetic, con
   std::int64_t const items = task.groups() * (listed ? 1 + tiles / share : task.cuts);
   std::int64_t const ctas = items < device.processors ? items : device.processors;
   launch_score<Heads>(task, ctas, arithmetic, stream);
+}
+
+/// Has the scores of pairs computed.
+/// @tparam Heads  as above
+template <int Heads>
+void launch_pairs(const PairTask& task, const Device& device, cudaStream_t stream) {
+  if constexpr (Heads == dynamic)
+    task.queries.heads == 64 ? launch_pairs<64>(task, device, stream)
+                             : launch_pairs<32>(task, device, stream);
+  else
+    launch(pair_kernel<Heads>, row_of_ctas(device.processors), PairPolicy::threads,
+           sizeof(PairStorage<Heads>), stream, task, "hisa::pairs");
 }
 
 /// How selections run, by what they are asked for.

@@ -60,6 +60,15 @@ constexpr bool takes_source() {
 template <class LevelsT, CandidateSource Source = MeanPool, int Heads = dynamic>
 class Plan {
   static constexpr bool own_lists = std::same_as<Source, CallerBlocks>;
+  /// Whether tokens may be scored by pairs: where blocks are whole tiles.
+  static constexpr bool whole_tiles = [] {
+    if constexpr (own_lists || LevelsT::count == 0) {
+      return false;
+    } else {
+      constexpr int size = LevelsT::block_sizes()[LevelsT::count - 1];
+      return size == dynamic || size % tile_keys == 0;
+    }
+  }();
   static_assert(takes_source<Source>(),
                 "hisa::cuda::Plan: takes pooling rules with one row of keys, or CallerBlocks");
   static_assert(!own_lists || LevelsT::count == 1,
@@ -83,6 +92,10 @@ public:
         layout_.queries <= device_.few_rows &&
         device_.suits_flat_kernel(std::min(max_queries_, device_.round()), max_keys_))
       layout_.add_flat(max_queries_, device.processors, options_.workspace_limit);
+    if (whole_tiles && levels_.ratio(LevelsT::count - 1) % tile_keys == 0 &&
+        options_.arithmetic == Arithmetic::native && device_.pair_queries > 0)
+      layout_.add_pairs(std::min(max_queries_, device_.pair_queries), max_keys_, heads_,
+                        options_.workspace_limit);
   }
 
   /// Bytes of workspace that a call needs; exact.
@@ -95,6 +108,9 @@ public:
                            : "sm_90a, precise by the fp16 tensor core") +
            ": scores of " + std::to_string(std::min(layout_.queries, max_queries_)) +
            " queries at a time in the workspace, " +
+           (layout_.paired > 0
+                ? "key-stationary for calls of up to " + std::to_string(layout_.paired) + ", "
+                : "") +
            (layout_.ctas > 0 ? "or of calls with many queries and keys only contenders, " : "") +
            (own_lists ? "the caller's block lists" : std::to_string(levels_.count + 1) + " levels");
   }
@@ -179,7 +195,9 @@ private:
            const QueryRows& rows) const {
     check_call(queries, keys, pooled, lists, visibility, out, workspace);
     QueryRows const part = hisa::detail::checked_rows("cuda::Plan", rows, queries.count);
-    Parts const parts = layout_.divide(workspace.data);
+    Parts parts = layout_.divide(workspace.data);
+    if (part.end - part.first > layout_.paired)
+      parts.pairs = {};
     bool const flat =
         layout_.ctas > 0 && device_.suits_flat_kernel(part.end - part.first, keys.count);
     std::int64_t const step = flat ? layout_.listed : layout_.queries;
@@ -191,40 +209,49 @@ private:
       level.max_keys = std::min(max_keys_, keys.count);
       level.boundary = options_.boundary;
       level.identity = own_lists ? 0 : topk_; // lists of the caller are never widened
-      PieceLists pieces;                      // all rows
+      Listed listed;                          // all rows
       if constexpr (LevelsT::count > 0)       // else its kernels would be compiled all the same
         for (int l = 0; l < LevelsT::count; ++l)
-          run_level(stream, l, level, pieces, queries, pooled, lists, out, parts);
+          run_level(stream, l, level, listed, queries, pooled, lists, out, parts);
       if (flat)
         run_flat(stream, level, queries, keys, out, parts);
       else
-        run_tokens(stream, level, pieces, queries, keys, out, parts);
+        run_tokens(stream, level, listed, queries, keys, out, parts);
     }
   }
 
-  /// Has a level's blocks chosen: `level` becomes the level below, `pieces` its rows to score.
-  void run_level(cudaStream_t stream, int l, Level& level, PieceLists& pieces,
+  /// The rows of a level that are scored: pieces of groups of queries, or pairs.
+  struct Listed {
+    PieceLists pieces;
+    PairBuffers pairs;
+  };
+
+  /// Has a level's blocks chosen: `level` becomes the level below, `listed` its rows to score.
+  void run_level(cudaStream_t stream, int l, Level& level, Listed& listed,
                  const Queries<e4m3fn>& queries, const std::array<Pooled, LevelsT::count>& pooled,
                  const BlockLists& lists, const Selection& out, const Parts& parts) const {
     const Pooled* const rows = pooled.data() + l;
     set_level(level, l, rows, out);
     if (!own_lists && keeps_all(level, l))
-      return; // the level below starts from all rows
+      return;          // the level below starts from all rows
+    PairBuffers pairs; // of the level below
+    if (l + 1 == LevelsT::count && rows->blocks > 0)
+      pairs = parts.pairs;
     bool scored = false;
     if constexpr (!own_lists)
       scored = score(stream, level, queries, {rows->values, rows->scales, rows->blocks, 128},
-                     pieces, parts);
+                     listed.pieces, parts, pairs);
     Level next = level;
     set_level(next, l + 1, l + 1 < LevelsT::count ? rows + 1 : nullptr, out);
     std::int32_t* const blocks = parts.blocks[l % 2];
     next.parents = blocks, next.parent_counts = parts.counts[l % 2];
     next.parent_pitch = layout_.kept, next.parent_size = levels_.block_size[l];
-    pieces = parts.pieces[l % 2];
-    pieces.piece_log2 = piece_log2(levels_, l);
+    listed = {parts.pieces[l % 2], pairs};
+    listed.pieces.piece_log2 = piece_log2(levels_, l);
     auto const keep = [&](const auto& by) {
-      launch_keep(
-          KeepTask{level, by, blocks, parts.counts[l % 2], layout_.kept, next, pieces, scored},
-          candidates(level, l), device_, stream);
+      launch_keep(KeepTask{level, by, blocks, parts.counts[l % 2], layout_.kept, next,
+                           listed.pieces, listed.pairs.lists, scored},
+                  candidates(level, l), device_, stream);
     };
     if constexpr (own_lists)
       keep(lists);
@@ -234,14 +261,16 @@ private:
   }
 
   /// Has the tokens chosen.
-  void run_tokens(cudaStream_t stream, Level level, const PieceLists& pieces,
+  void run_tokens(cudaStream_t stream, Level level, const Listed& listed,
                   const Queries<e4m3fn>& queries, const Keys& keys, const Selection& out,
                   const Parts& parts) const {
     set_level(level, levels_.count, nullptr, out);
     std::int64_t const tokens = levels_.candidates(levels_.count, level.max_keys);
     bool scored = false;
     if (level.scores_wanted || tokens > topk_) // else all that a query sees are taken
-      scored = score(stream, level, queries, rows_of(keys), pieces, parts);
+      scored = listed.pairs.weights == nullptr
+                   ? score(stream, level, queries, rows_of(keys), listed.pieces, parts)
+                   : score_pairs(stream, level, queries, rows_of(keys), listed.pairs, parts);
     launch_tokens({level, {parts.scores, layout_.scores}, out, options_.index_base, scored}, tokens,
                   device_, stream);
   }
@@ -283,14 +312,33 @@ private:
     level.row_begin = rows == nullptr ? nullptr : rows->begin;
   }
 
-  /// Returns whether a kernel was launched.
+  /// Has pairs scored. Returns whether a kernel was launched.
+  bool score_pairs(cudaStream_t stream, const Level& level, const Queries<e4m3fn>& queries,
+                   const Rows& rows, const PairBuffers& pairs, const Parts& parts) const {
+    if constexpr (whole_tiles) {
+      PairTask task;
+      task.level = level;
+      task.pairs = pairs.lists;
+      set_rows(task, queries, rows);
+      task.weight_map =
+          line_map(pairs.weights, level.count * layout_.weights, static_cast<int>(layout_.weights));
+      task.values = parts.scores, task.pitch = layout_.scores;
+      launch_pairs<Heads>(task, device_, stream);
+    }
+    return whole_tiles;
+  }
+
+  /// Has all rows scored, or listed ones. Returns whether a kernel was launched.
+  /// @param prepares  pairs that are listed next
   bool score(cudaStream_t stream, const Level& level, const Queries<e4m3fn>& queries,
-             const Rows& rows, const PieceLists& pieces, const Parts& parts) const {
+             const Rows& rows, const PieceLists& pieces, const Parts& parts,
+             const PairBuffers& prepares = {}) const {
     if (rows.count == 0)
       return false; // no row is complete: nothing has to be decided by score
     ScoreTask task;
     task.level = level;
     task.pieces = pieces;
+    task.prepares = prepares;
     set_rows(task, queries, rows);
     task.values = parts.scores, task.pitch = layout_.scores;
     std::int64_t const most = pieces.rows == nullptr

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// The scoring kernel of sm_90a: one kernel for pooled rows and tokens, all rows or listed ones.
+/// Tokens of few queries have another (pairs.cuh), for which the producers here prepare.
 ///
 /// A CTA works on *items*, a group of four neighbouring queries and some of its key tiles each.
 ///   1. A producer warp brings an item's queries to shared memory; others bring its tiles, 128 keys
@@ -16,6 +17,27 @@
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
+
+/// Sums over a lane's heads, on their way to a score.
+struct Sums {
+  float of[2][2] = {}; ///< [half][row g or g + 8]
+  float scale = 0;
+  std::int32_t position = Positions::absent;
+  ScoreTarget target = {nullptr, 0};
+
+  /// Stores the score of the lane's row if it is a candidate's.
+  __device__ void store(const LaneRows& rows) const {
+    store_if(static_cast<std::uint32_t>(position) < static_cast<std::uint32_t>(target.limit),
+             target.scores, position, scale * sum_lanes(of, rows));
+  }
+};
+
+/// One lane of each warp arrives when the whole warp is done.
+__device__ inline void leave(Barrier& barrier, int lane) {
+  __syncwarp();
+  if (lane == 0)
+    barrier.arrive();
+}
 
 /// Role of the warpgroups.
 ///
@@ -58,7 +80,7 @@ public:
       last = uniform(s_.headers[item_.buffer].last) != 0;
       if (next_tile())
         score_tiles();
-      leave(ring.full[buffer]);
+      leave(ring.full[buffer], lane_);
       leave_item();
     }
   }
@@ -89,21 +111,6 @@ private:
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
 
-  /// Sums over this lane's heads, on their way to a score.
-  struct Sums {
-    float of[2][2] = {}; ///< [half][row g or g + 8]
-    float scale = 0;
-    std::int32_t position = Positions::absent;
-    ScoreTarget target = {nullptr, 0};
-  };
-
-  /// One lane of each warp arrives when the whole warp is done.
-  __device__ void leave(Barrier& barrier) const {
-    __syncwarp();
-    if (lane_ == 0)
-      barrier.arrive();
-  }
-
   /// Scores the warpgroup's tiles, of which the first is known.
   __device__ void score_tiles() {
     DotProducts<Heads> lower, upper;
@@ -116,7 +123,7 @@ private:
       weights.load(queries_[query_].weights, weights_at_);
       wait_products<0>();
       keys_.start(upper, 1, heads_);
-      store(sums); // of the query before
+      sums.store(rows_); // of the query before
       set_target(sums);
       sum_heads(lower, weights, sums.of[0]);
       wanted_ ^= 1u << query_;
@@ -136,7 +143,7 @@ private:
     }
     wait_products<0>();
     sum_heads(upper, weights, sums.of[1]);
-    store(sums);
+    sums.store(rows_);
   }
 
   /// Waits for the item, and finds out which of its tiles are this warpgroup's, and where its
@@ -150,7 +157,7 @@ private:
     queries_ = s_.items[item_.buffer].queries;
   }
   __device__ void leave_item() {
-    leave(s_.item_ring.empty[item_.buffer]);
+    leave(s_.item_ring.empty[item_.buffer], lane_);
     item_.advance();
   }
   /// Goes to the warpgroup's next tile that somebody wants, of this item or a later one, but not of
@@ -172,7 +179,7 @@ private:
     }
   }
   __device__ void leave_tile() {
-    leave(s_.tile_ring.empty[tile_.buffer]);
+    leave(s_.tile_ring.empty[tile_.buffer], lane_);
     tile_.advance(P::consumers);
   }
   /// The last query of a set that is not empty.
@@ -203,13 +210,6 @@ private:
     sums.position += in_piece_;
     sums.target = queries_[query_].target;
   }
-
-  /// Stores the score of the lane's row if it is a candidate's.
-  __device__ void store(const Sums& sums) const {
-    store_if(static_cast<std::uint32_t>(sums.position) <
-                 static_cast<std::uint32_t>(sums.target.limit),
-             sums.target.scores, sums.position, sums.scale * sum_lanes(sums.of, rows_));
-  }
 };
 
 /// @param tile_writers  arrivals at a full tile
@@ -221,6 +221,24 @@ __device__ void init_rings(ScoreStorage<Heads, A>& storage, int tile_writers) {
 __device__ inline void fetch_maps(const ScoreTask& task) {
   for (const CUtensorMap* map : {&task.query_map, &task.key_map, &task.scale_map})
     fetch_map(*map);
+}
+
+/// Empties the bins of pairs, which the next kernel lists, and packs the weights of their queries.
+/// By the producers, so that the consumers' code stays what it is without.
+template <int Heads>
+__device__ void prepare_pairs(const ScoreTask& task) {
+  const PairBuffers& to = task.prepares;
+  if (to.weights == nullptr)
+    return;
+  begin_kernel();
+  unsigned const first = blockIdx.x * 128 + threadIdx.x % 128, step = gridDim.x * 128;
+  for (unsigned bin = first; bin < static_cast<unsigned>(to.lists.bins); bin += step)
+    *to.lists.count(static_cast<std::int32_t>(bin)) = 0;
+  const float* const from = task.queries.weights + task.level.first * Heads;
+  for (unsigned i = first; i < task.level.count * Heads; i += step)
+    to.weights[i / Heads * packed_weights(Heads) +
+               static_cast<unsigned>(weight_slot<Heads>(static_cast<int>(i % Heads)))] =
+        relu_up * from[i];
 }
 
 template <int Heads, Arithmetic A>
@@ -242,6 +260,7 @@ __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
     Consumer<Heads, A>(task, storage).run();
   } else {
     lower_registers<P::producer_registers>();
+    prepare_pairs<Heads>(task);
     Producer<Heads, A>(task, storage).run();
   }
 #endif

@@ -15,6 +15,12 @@ namespace cuda {
 /// together, at a distance from the next lane's that spreads them over the banks.
 template <int Heads>
 inline constexpr int weights_pitch = Heads / 4 + 4;
+/// Floats of a query's weights: four times weights_pitch.
+HISA_FUNCTION constexpr int packed_weights(int heads) {
+  return heads + 16;
+}
+static_assert(packed_weights(64) == 4 * weights_pitch<64> &&
+              packed_weights(32) == 4 * weights_pitch<32>);
 template <int Heads>
 __device__ constexpr int weight_slot(int head) {
   return head % 8 / 2 * weights_pitch<Heads> + head / 8 * 2 + head % 2;

@@ -6,6 +6,7 @@
 
 #include <hisa/cuda/tile.cuh>
 #include <hisa/gpu/level.hpp>
+#include <hisa/gpu/pairs.hpp>
 #include <hisa/gpu/pieces.hpp>
 
 #include <cuda.h>
@@ -16,7 +17,13 @@ HISA_NAMESPACE_BEGIN
 namespace cuda {
 
 using gpu::group_queries;
-using gpu::Level, gpu::PieceLists, gpu::Positions;
+using gpu::Level, gpu::PairLists, gpu::PieceLists, gpu::Positions;
+
+/// Pairs of queries and tiles of a level, in the workspace.
+struct PairBuffers {
+  PairLists lists;
+  float* weights = nullptr; ///< [level.count, packed_weights] of the queries; null: no pairs
+};
 
 /// Scores to be computed: the score of query i's candidate at position p goes to
 /// values[i * pitch + p], i counted from the level's first query.
@@ -32,6 +39,7 @@ struct ScoreTask {
       1; ///< of a group that would leave CTAs idle; not of listed rows, see hisa/gpu/items.hpp
   float* values = nullptr;
   std::int64_t pitch = 0;
+  PairBuffers prepares; ///< of the level below: what list_pairs and pair_kernel rely on
 
   __host__ __device__ std::int64_t groups() const {
     return (level.count + group_queries - 1) / group_queries;

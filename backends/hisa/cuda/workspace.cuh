@@ -5,6 +5,7 @@
 
 #include <hisa/carve.hpp>
 #include <hisa/cuda/contenders.cuh>
+#include <hisa/cuda/sums.cuh>
 #include <hisa/cuda/task.cuh>
 #include <hisa/levels.hpp>
 
@@ -30,6 +31,7 @@ struct Parts {
   std::int32_t* blocks[2] = {}; ///< kept lists of alternating levels
   std::int32_t* counts[2] = {};
   PieceLists pieces[2];
+  PairBuffers pairs;       ///< of tokens, used instead of their pieces
   float* chunks = nullptr; ///< buffers of the flat kernel
   ContenderLists lists;
 };
@@ -41,6 +43,9 @@ struct Layout {
   std::int64_t scores = 0;  ///< pitch of the score rows
   std::int64_t kept = 0;    ///< pitch of the kept lists
   std::int64_t pieces = 0;  ///< pitch of the piece lists
+  // Of pairs of queries and tiles of tokens; 0: there are none.
+  std::int64_t paired = 0; ///< queries that a call with pairs may have
+  std::int64_t bins = 0, weights = 0;
   // Of the flat kernel, in the memory of the score rows; 0: it does not run.
   std::int64_t listed = 0; ///< queries at a time; whole groups
   std::int64_t ctas = 0;
@@ -71,6 +76,17 @@ struct Layout {
     std::int64_t const times = (groups + most - 1) / most;
     layout.queries = (groups + times - 1) / times * group_queries; // as many each time
     return layout;
+  }
+
+  /// Makes room for the pairs of as many queries, but no more than are worked on at a time, if that
+  /// keeps the workspace below `limit`.
+  void add_pairs(std::int64_t max_queries, std::int64_t max_keys, int heads, std::size_t limit) {
+    Layout with = *this;
+    with.paired = std::min(max_queries, queries);
+    with.bins = (max_keys + tile_keys - 1) / tile_keys;
+    with.weights = packed_weights(heads);
+    if (with.bins <= gpu::max_bins && with.bytes() <= limit)
+      *this = with;
   }
 
   /// Lets the flat kernel run on `processors` multiprocessors, for as many queries at a time as
@@ -123,6 +139,13 @@ private:
       p.pieces[i].costs = carver.take<std::uint32_t>(groups, 1);
       p.pieces[i].pitch = pieces;
     }
+    PairLists& pairs = p.pairs.lists;
+    pairs.bins = static_cast<std::int32_t>(bins), pairs.capacity = paired;
+    while (pairs.spread < 5 && bins << pairs.spread <= 4096)
+      ++pairs.spread; // as far apart as 8192 counts allow, up to a line
+    pairs.counts = carver.take<std::uint32_t>(bins << pairs.spread, 1);
+    pairs.pairs = carver.take<gpu::Pair>(bins, paired);
+    p.pairs.weights = carver.take<float>(paired, weights);
     return p;
   }
 };

@@ -24,6 +24,15 @@
 HISA_NAMESPACE_BEGIN
 namespace gpu {
 
+/// Index of the lowest bit that is set.
+HISA_FUNCTION inline int lowest_bit(std::uint32_t bits) {
+#if defined(__CUDA_ARCH__)
+  return __ffs(static_cast<int>(bits)) - 1;
+#else
+  return __builtin_ctz(bits);
+#endif
+}
+
 /// Four words that are loaded and stored together.
 struct alignas(16) Words {
   std::uint32_t v[4];
@@ -32,7 +41,7 @@ struct alignas(16) Words {
 /// A group of lanes. The barrier is collective over the group's lanes, shuffles, sum and max over
 /// those of the wave; the others are not. Loads and stores are of any memory that the lanes share,
 /// also global memory that no other group touches meanwhile; counts, tickets, additions and merges
-/// of shared memory.
+/// of shared memory, tickets also of global memory that other groups draw from.
 template <class G>
 concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64_t wide,
                          Words* four) {

@@ -24,15 +24,6 @@ HISA_FUNCTION inline float saturated(float x) {
   return x > 0 ? (x < 1 ? x : 1) : 0;
 #endif
 }
-/// Index of the lowest bit that is set.
-HISA_FUNCTION inline int lowest_bit(std::uint32_t bits) {
-#if defined(__CUDA_ARCH__)
-  return __ffs(static_cast<int>(bits)) - 1;
-#else
-  return __builtin_ctz(bits);
-#endif
-}
-
 /// Some scores of a row in the lanes' registers: `Rounds` rounds of four a lane. Sets of a lane's
 /// scores are bits, in order of position.
 template <Group G, ScoreRow Row, int Rounds>
