@@ -31,7 +31,8 @@ struct PairTask : ScoreTask {
 
 struct PairPolicy {
   static constexpr int workers = 3; ///< of a CTA
-  static constexpr int buffers = 6; ///< of a worker's ring of queries
+  static constexpr int buffers = 4; ///< of a worker's ring of queries
+  static constexpr int tiles = 2;   ///< of its ring of keys
   static constexpr int threads = 128 * (workers + 1);
   /// A thread's: see ScorePolicy.
   static constexpr int producer_registers = 56, consumer_registers = 152;
@@ -48,12 +49,12 @@ struct alignas(16) PairTarget {
 template <int Heads>
 struct WorkerStorage {
   using P = PairPolicy;
-  alignas(1024) std::uint8_t keys[tile_keys * 128];           ///< swizzled
-  alignas(1024) std::uint8_t values[P::buffers][Heads * 128]; ///< swizzled rows, one per head
-  alignas(128) float scales[scale_pitch(tile_keys_log2)];     ///< of the keys
+  alignas(1024) std::uint8_t keys[P::tiles][tile_keys * 128];       ///< swizzled
+  alignas(1024) std::uint8_t values[P::buffers][Heads * 128];       ///< swizzled rows, one per head
+  alignas(128) float scales[P::tiles][scale_pitch(tile_keys_log2)]; ///< of the keys
   alignas(128) float weights[P::buffers][(packed_weights(Heads) + 31) / 32 * 32];
   PairTarget targets[P::buffers];
-  RingBarriers<1> key_ring;
+  RingBarriers<P::tiles> key_ring;
   RingBarriers<P::buffers> ring;
   std::uint32_t pairs; ///< of the share
   Barrier known;       ///< that number
@@ -94,7 +95,7 @@ private:
   TileKeys<Arithmetic::native> keys_;
   std::int32_t keys_row_ = -1; ///< the first row of these
   float scale_ = 0;            ///< of this lane's
-  Cursor<1> key_at_;
+  Cursor<P::tiles> key_at_;
   Cursor<P::buffers> at_;
   // Of the pair that is begun.
   HeadsAddress heads_ = 0;
@@ -122,8 +123,10 @@ private:
       bool const other_keys = begin_pair();
       wait_products<0>();
       leave(s_.ring.empty[before], lane_);
-      if (other_keys)
+      if (other_keys) {
+        leave_keys();
         load_keys();
+      }
       keys_.start(lower, 0, heads_);
       sum_heads(upper, weights, sums.of[1]); // still of the pair before
     }
@@ -145,9 +148,13 @@ private:
   __device__ void load_keys() {
     key_at_.wait_full(s_.key_ring);
     keys_row_ = first_row_;
-    keys_.load(s_.keys);
-    scale_ = s_.scales[((keys_row_ + scale_shift_) & 3) + row_];
-    leave(s_.key_ring.empty[0], lane_);
+    keys_.load(s_.keys[key_at_.buffer]);
+    scale_ = s_.scales[key_at_.buffer][((keys_row_ + scale_shift_) & 3) + row_];
+  }
+  /// Products have taken them from registers. To arrive behind the loads is not enough: that does
+  /// not wait for them, and new keys came first.
+  __device__ void leave_keys() {
+    leave(s_.key_ring.empty[key_at_.buffer], lane_);
     key_at_.advance();
   }
 };
@@ -196,7 +203,7 @@ private:
   WorkerStorage<Heads>& s_;
   const gpu::UsedBins& used_;
   std::int32_t keys_row_ = -1; ///< first row of the keys that were brought last
-  Cursor<1> key_at_;           // these two are lane 0's
+  Cursor<P::tiles> key_at_;    // these two are lane 0's
   Cursor<P::buffers> at_;
 
   __device__ Batch ask(std::int32_t bin, std::uint32_t begin) const {
@@ -233,10 +240,10 @@ private:
   }
   __device__ void bring_keys(std::int32_t row) {
     key_at_.wait_empty(s_.key_ring);
-    Barrier& full = s_.key_ring.full[0];
+    Barrier& full = s_.key_ring.full[key_at_.buffer];
     full.arrive_expecting(tile_keys * 128 + scale_line(tile_keys_log2) * 4);
-    copy_box(s_.keys, task_.key_map, row, full);
-    copy_line(s_.scales, task_.scale_map, (row + task_.scale_shift) & ~3, full);
+    copy_box(s_.keys[key_at_.buffer], task_.key_map, row, full);
+    copy_line(s_.scales[key_at_.buffer], task_.scale_map, (row + task_.scale_shift) & ~3, full);
     key_at_.advance();
   }
 };
