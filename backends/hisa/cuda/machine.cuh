@@ -34,6 +34,21 @@ __device__ inline void begin_kernel_reading(bool follows) {
 #endif
 }
 
+/// Whether the lane is the one that does what a warp does once, the same one always. All lanes of
+/// the warp call it. Unlike by a lane's number the compiler knows that there is one, and gives the
+/// copy engine its operands without a loop over lanes.
+__device__ inline bool elected() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  std::uint32_t is;
+  asm volatile("{\n\t.reg .pred p;\n\telect.sync _|p, 0xffffffff;\n\t"
+               "selp.u32 %0, 1, 0, p;\n\t}"
+               : "=r"(is));
+  return is != 0;
+#else
+  return threadIdx.x % 32 == 0;
+#endif
+}
+
 /// Roles of different needs share the registers of a CTA: a warpgroup takes more or gives some up.
 /// All threads of the warpgroup call it.
 template <int Registers>

@@ -30,9 +30,11 @@ struct PairTask : ScoreTask {
 };
 
 struct PairPolicy {
-  static constexpr int workers = 3; ///< of a CTA
-  static constexpr int buffers = 4; ///< of a worker's ring of queries
-  static constexpr int tiles = 2;   ///< of its ring of keys
+  static constexpr int workers = 3;  ///< of a CTA
+  static constexpr int buffers = 4;  ///< of a worker's ring of queries
+  static constexpr int tiles = 2;    ///< of its ring of keys
+  static constexpr int targets = 64; ///< a round of: the ring's, and a batch's that is yet to come
+  static_assert(targets >= buffers + 32);
   static constexpr int threads = 128 * (workers + 1);
   /// A thread's: see ScorePolicy.
   static constexpr int producer_registers = 56, consumer_registers = 152;
@@ -53,7 +55,7 @@ struct WorkerStorage {
   alignas(1024) std::uint8_t values[P::buffers][Heads * 128];       ///< swizzled rows, one per head
   alignas(128) float scales[P::tiles][scale_pitch(tile_keys_log2)]; ///< of the keys
   alignas(128) float weights[P::buffers][(packed_weights(Heads) + 31) / 32 * 32];
-  PairTarget targets[P::buffers];
+  PairTarget targets[P::targets];
   RingBarriers<P::tiles> key_ring;
   RingBarriers<P::buffers> ring;
   std::uint32_t pairs; ///< of the share
@@ -97,6 +99,7 @@ private:
   float scale_ = 0;            ///< of this lane's
   Cursor<P::tiles> key_at_;
   Cursor<P::buffers> at_;
+  int next_ = 0; ///< pair, counted in the share
   // Of the pair that is begun.
   HeadsAddress heads_ = 0;
   std::int32_t first_row_ = 0, position_ = 0; ///< of the pair; of this lane's row
@@ -138,7 +141,7 @@ private:
   /// Waits for the pair; returns whether it has other keys than the one before.
   __device__ bool begin_pair() {
     at_.wait_full(s_.ring);
-    PairTarget const t = s_.targets[at_.buffer];
+    PairTarget const t = s_.targets[next_++ % P::targets];
     target_ = {t.scores, t.limit}, position_ = t.position + row_;
     heads_ = first_heads_ + static_cast<std::uint32_t>(at_.buffer * (Heads * 128 / 16));
     first_row_ = uniform(t.row);
@@ -203,7 +206,8 @@ private:
   WorkerStorage<Heads>& s_;
   const gpu::UsedBins& used_;
   std::int32_t keys_row_ = -1; ///< first row of the keys that were brought last
-  Cursor<P::tiles> key_at_;    // these two are lane 0's
+  int next_ = 0;               ///< pair, counted in the share
+  Cursor<P::tiles> key_at_;    // these two are the elected lane's
   Cursor<P::buffers> at_;
 
   __device__ Batch ask(std::int32_t bin, std::uint32_t begin) const {
@@ -215,27 +219,30 @@ private:
   }
 
   __device__ void bring_pairs(const Pair& mine, int count) {
+    if (Warp().lane() < count)
+      s_.targets[(next_ + Warp().lane()) % P::targets] = {task_.values + mine.query * task_.pitch,
+                                                          mine.row, mine.position, mine.limit};
+    next_ += count;
+    __syncwarp();
 #pragma unroll 1
     for (int i = 0; i < count; ++i) {
-      auto const of = [i](std::int32_t value) { return __shfl_sync(0xffffffffu, value, i); };
-      Pair const pair = {of(mine.query), of(mine.row), of(mine.position), of(mine.limit)};
-      if (Warp().lane() == 0) {
-        bring_query(pair);
-        if (pair.row != keys_row_)
-          bring_keys(pair.row);
+      std::int32_t const query = __shfl_sync(0xffffffffu, mine.query, i),
+                         row = __shfl_sync(0xffffffffu, mine.row, i);
+      if (elected()) {
+        bring_query(query);
+        if (row != keys_row_)
+          bring_keys(row);
       }
-      keys_row_ = pair.row;
+      keys_row_ = row;
     }
   }
-  __device__ void bring_query(const Pair& pair) {
+  __device__ void bring_query(std::int32_t query) {
     at_.wait_empty(s_.ring);
     Barrier& full = s_.ring.full[at_.buffer];
-    s_.targets[at_.buffer] = {task_.values + pair.query * task_.pitch, pair.row, pair.position,
-                              pair.limit};
-    full.arrive_expecting(Heads * 128 + packed_weights(Heads) * 4); // publishes the target too
-    auto const query = static_cast<std::int32_t>(task_.level.first) + pair.query;
-    copy_box(s_.values[at_.buffer], task_.query_map, query * Heads, full);
-    copy_line(s_.weights[at_.buffer], task_.weight_map, pair.query * packed_weights(Heads), full);
+    full.arrive_expecting(Heads * 128 + packed_weights(Heads) * 4); // publishes targets too
+    copy_box(s_.values[at_.buffer], task_.query_map,
+             (static_cast<std::int32_t>(task_.level.first) + query) * Heads, full);
+    copy_line(s_.weights[at_.buffer], task_.weight_map, query * packed_weights(Heads), full);
     at_.advance();
   }
   __device__ void bring_keys(std::int32_t row) {

@@ -39,6 +39,7 @@ HISA_FUNCTION std::int32_t join_blocks(const G& g, const GroupPieces& out,
       counts,
       [&](int q, std::int32_t e) { return queries[q].origin + queries[q].block(e) * ratio; },
       [&](std::int32_t rank, const auto& entry) {
+        HISA_ROLLED
         for (int j = 0; j < of_block; ++j) {
           std::int32_t const at = rank * of_block + j, offset = j << out.piece_log2;
           g.store(&out.rows[at], entry.value + offset);
@@ -57,8 +58,10 @@ HISA_FUNCTION std::int32_t join_blocks(const G& g, const GroupPieces& out,
 template <Group G>
 HISA_FUNCTION std::uint32_t mask_tiles(const G& g, const GroupPieces& out, std::int32_t tiles) {
   std::uint32_t cost = 0;
+  HISA_ROLLED
   for (std::int32_t tile = g.lane(); tile < tiles; tile += g.size()) {
     std::uint32_t mask = 0;
+    HISA_ROLLED
     for (int j = 0; j < out.of_tile; ++j) {
       Positions const p = g.load(&out.positions[tile * out.of_tile + j]);
       for (int q = 0; q < group_queries; ++q)

@@ -60,16 +60,20 @@ public:
                                    const Emit& emit) {
     for (int l = 0; l < Lists; ++l)
       begin_[l + 1] = begin_[l] + counts[l];
+    HISA_ROLLED
     for (std::int32_t e = g_.lane(); e < begin_[Lists]; e += g_.size())
       g_.store(&s_.values[e], std::int32_t(value(list_of(e), e - begin_[list_of(e)])));
+    HISA_ROLLED
     for (int set = g_.lane(); set < sets; set += g_.size())
       g_.store(&s_.entries[set], 0u);
     g_.barrier();
+    HISA_ROLLED
     for (std::int32_t e = g_.lane(); e < begin_[Lists]; e += g_.size())
       draw(e);
     g_.barrier();
     order_sets();
     g_.barrier();
+    HISA_ROLLED
     for (std::int32_t e = g_.lane(); e < begin_[Lists]; e += g_.size()) {
       std::int32_t drawn = -1;
       Entry const entry = take(e, drawn);
@@ -123,8 +127,10 @@ private:
     for (int l = 0; l < Lists; ++l)
       longest = length(l) > longest ? length(l) : longest;
     std::int32_t step = 1;
+    HISA_ROLLED
     while (2 * step <= longest)
       step *= 2;
+    HISA_ROLLED
     for (; step > 0; step /= 2) {
       HISA_UNROLL
       for (int l = 0; l < Lists; ++l) {

@@ -45,6 +45,7 @@ HISA_FUNCTION void list_pairs(const G& g, const PairLists& lists, std::int64_t g
   std::int32_t ends[group_queries], all = 0; // the queries' pairs, one query behind the other
   for (int q = 0; q < group_queries; ++q)
     ends[q] = all += queries[q].count * of_block;
+  HISA_ROLLED
   for (std::int32_t i = g.lane(); i < all; i += g.size()) {
     int q = 0;
     std::int32_t first = 0;
@@ -93,6 +94,7 @@ HISA_FUNCTION std::uint32_t pairs_of_lane(const G& g, const PairLists& lists, st
 template <Group G>
 HISA_FUNCTION void find_used(const G& g, const PairLists& lists, UsedBins& used) {
   std::int32_t const words = (lists.bins + word_bins - 1) / word_bins, waves = g.size() / G::wave;
+  HISA_ROLLED
   for (std::int32_t first = 0; first < words; first += waves) { // a word for each wave
     std::int32_t const word = first + g.lane() / G::wave;
     std::uint32_t const count = pairs_of_lane(g, lists, word);
@@ -122,6 +124,7 @@ HISA_FUNCTION PairShare pair_share(const G& g, const PairLists& lists, const Use
   std::int32_t const first = lane * each < words ? lane * each : words;
   std::int32_t const end = first + each < words ? first + each : words;
   std::uint32_t own = 0;
+  HISA_ROLLED
   for (std::int32_t word = first; word < end; ++word)
     own += g.load(&used.sums[word]);
   std::uint32_t const through = wave_scan(g, own), all = g.sum(own);

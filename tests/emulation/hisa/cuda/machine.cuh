@@ -11,6 +11,10 @@ namespace cuda {
 
 inline void begin_kernel() {}
 inline void begin_kernel_reading(bool) {}
+inline bool elected() {
+  __syncwarp();
+  return threadIdx.x % 32 == 0;
+}
 template <int Registers>
 void raise_registers() {}
 template <int Registers>
