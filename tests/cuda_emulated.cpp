@@ -136,7 +136,8 @@ TEST_CASE("pairs in more bins than a wave finds at a time") {
 }
 
 TEST_CASE("keys stay where a call has few queries") {
-  Case const c = call(136, 700, 32, {128}, {2}, 100);
+  Case c = call(136, 700, 32, {128}, {2}, 100);
+  c.pair_queries = 128;
   suite::Inputs const in(suite::Problem(c, 5), c.levels);
   suite::Indexer indexer(c);
   hisa::detail::LevelTable levels;
@@ -146,16 +147,18 @@ TEST_CASE("keys stay where a call has few queries") {
   REQUIRE(layout.paired == 128);
   REQUIRE(layout.bytes() == indexer.workspace_bytes());
   auto const all = indexer.select(in);
-  // How many pairs a call has listed.
+  // How many pairs a call has listed. None where it has listed pieces.
   auto const listed = [&](const hisa::QueryRows& rows) {
     indexer.workspace().fill(0);
     auto const part = indexer.select(in, rows);
     for (std::int64_t t = rows.first; t < rows.end; ++t)
       CHECK(suite::same_row(part, t, all, t));
-    auto const lists = layout.divide(indexer.workspace().data).pairs.lists;
+    auto const parts = layout.divide(indexer.workspace().data);
+    if (parts.pieces[0].counts[0] > 0)
+      return 0u;
     std::uint32_t pairs = 0;
-    for (std::int32_t bin = 0; bin < lists.bins; ++bin)
-      pairs += *lists.count(bin);
+    for (std::int32_t bin = 0; bin < parts.pairs.lists.bins; ++bin)
+      pairs += *parts.pairs.lists.count(bin);
     return pairs;
   };
   CHECK(listed({0, 128}) == 2 * 128);
@@ -187,7 +190,7 @@ TEST_CASE("which plans have pairs") {
         hisa::cuda::make_plan<hisa::Levels<hisa::dynamic>>(
             device, shape, {.keep = {512}, .topk = 64, .block_size = {block_size}}, options)
             .path();
-    return path.find("key-stationary for calls of up to 128,") != std::string::npos;
+    return path.find("key-stationary for calls of up to 512,") != std::string::npos;
   };
   auto const as_it_is = [](auto&, auto&) {};
   CHECK(pairs(65536, 128, as_it_is));
@@ -202,6 +205,19 @@ TEST_CASE("which plans have pairs") {
   CHECK_FALSE(pairs(1 << 20, 128, [](auto& options, auto&) { // no room
     options.workspace_limit = std::size_t(16) << 20;
   }));
+}
+
+TEST_CASE("pairs lie where a call of few queries leaves score rows over") {
+  auto const bytes = [](std::int64_t queries, std::int64_t pair_queries) {
+    hisa::cuda::Device device = hisa::cuda::Device::current();
+    device.pair_queries = pair_queries;
+    return hisa::cuda::make_plan<hisa::Levels<128>>(
+               device, hisa::Shape<64>{.max_queries = queries, .max_keys = 131072, .head_dim = 128},
+               {.keep = {64}, .topk = 2048})
+        .workspace_bytes();
+  };
+  CHECK(bytes(8192, 512) == bytes(8192, 0));
+  CHECK(bytes(512, 512) > bytes(512, 0));
 }
 
 TEST_CASE("a small workspace: several passes over the queries") {

@@ -83,8 +83,8 @@ public:
       device_.few_rows = std::numeric_limits<std::int64_t>::max();
       device_.flat_keys = c.flat_keys;
     }
-    if (c.queries_stay)
-      device_.pair_queries = 0;
+    if (c.pair_queries >= 0)
+      device_.pair_queries = c.pair_queries;
     using Sizes = std::vector<std::int64_t>;
     if (sizes.empty())
       make<Levels<>>(shape, budgets, options);
@@ -130,6 +130,8 @@ public:
   }
   Device<std::uint8_t>& workspace() { return workspace_; }
   std::size_t workspace_bytes() const { return bytes_; }
+  /// The plan's.
+  const std::string& path() const { return path_; }
 
 private:
   using Call = void(cudaStream_t, const Inputs&, const Selection&, const WorkspaceSpan&,
@@ -138,7 +140,7 @@ private:
   std::size_t bytes_ = 0;
   Device<std::uint8_t> workspace_;
   std::int64_t topk_ = 0;
-  std::string text_;
+  std::string text_, path_;
   Indexing indexing_ = Indexing::hierarchical;
   cuda::Device device_ = cuda::Device::current();
 
@@ -163,7 +165,7 @@ private:
   /// @param blocks  blocks(inputs) is what the plan's calls take as such
   template <class Plan, class Blocks>
   void adopt(const Plan& plan, const Blocks& blocks) {
-    bytes_ = plan.workspace_bytes();
+    bytes_ = plan.workspace_bytes(), path_ = plan.path();
     call_ = [plan, blocks](cudaStream_t stream, const Inputs& in, const Selection& out,
                            const WorkspaceSpan& workspace, const QueryRows& rows) {
       plan(stream, in.queries(), in.keys(), blocks(in), in.ranges(), out, workspace, rows);

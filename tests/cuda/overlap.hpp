@@ -108,7 +108,7 @@ inline void overlapping_calls(const Case& c, int times) {
 
 /// Bytes of a workspace that has no room for pairs beside all queries' scores.
 inline std::size_t without_pairs(Case c) {
-  c.queries_stay = true;
+  c.pair_queries = 0;
   return Indexer(c).workspace_bytes();
 }
 
@@ -153,11 +153,12 @@ inline void overlap(const Scale& scale) {
   if (scale.large) // else under a tool, which may let one kernel run at a time
     item("overlap: starts", starts_overlap);
   overlap(scale, 5);
-  if (scale.large) { // as many as have pairs
-    Case const c{
-        .M = 128, .N = 2 * scale.N, .levels = {{128, scale.topk / 128 + 2}}, .topk = scale.topk};
-    item("overlap: " + c.text(), [&] { overlapping_calls(c, 20); });
-  }
+  if (scale.large) // few pairs for each warpgroup, and as many queries as have pairs
+    for (std::int64_t const M : {std::int64_t(128), cuda::Device::current().pair_queries}) {
+      Case const c{
+          .M = M, .N = 2 * scale.N, .levels = {{128, scale.topk / 128 + 2}}, .topk = scale.topk};
+      item("overlap: " + c.text(), [&] { overlapping_calls(c, 20); });
+    }
   // So many that each processor scores whole groups to begin with, in half of the workspace too.
   overlap(scale, scale.large ? 8 * cuda::Device::current().processors + 10 : scale.M);
 }

@@ -59,9 +59,9 @@ struct Case {
   std::size_t limit = Options{}.workspace_limit;
   Indexing indexing = Indexing::hierarchical;
   Arithmetic arithmetic = Arithmetic::native;
-  bool queries_stay = false;  ///< no pairs of queries and tiles
-  int flat_ctas = 0;          ///< not 0: by the flat kernel with so many,
-  std::int64_t flat_keys = 1; ///< for calls of so many keys and more
+  std::int64_t pair_queries = -1; ///< of calls with pairs of queries and tiles; -1: the device's
+  int flat_ctas = 0;              ///< not 0: by the flat kernel with so many,
+  std::int64_t flat_keys = 1;     ///< for calls of so many keys and more
 
   std::string path() const {
     std::string s = flat_ctas > 0 ? "flat kernel" : levels.empty() ? "flat" : "";

@@ -31,7 +31,7 @@ struct Parts {
   std::int32_t* blocks[2] = {}; ///< kept lists of alternating levels
   std::int32_t* counts[2] = {};
   PieceLists pieces[2];
-  PairBuffers pairs;       ///< of tokens, used instead of their pieces
+  PairBuffers pairs;       ///< of tokens, used instead of their pieces by calls of few queries
   float* chunks = nullptr; ///< buffers of the flat kernel
   ContenderLists lists;
 };
@@ -43,7 +43,8 @@ struct Layout {
   std::int64_t scores = 0;  ///< pitch of the score rows
   std::int64_t kept = 0;    ///< pitch of the kept lists
   std::int64_t pieces = 0;  ///< pitch of the piece lists
-  // Of pairs of queries and tiles of tokens; 0: there are none.
+  // Of pairs of queries and tiles of tokens, behind the score rows of a call that has them, in the
+  // memory of all rows as far as that goes; 0: there are none.
   std::int64_t paired = 0; ///< queries that a call with pairs may have
   std::int64_t bins = 0, weights = 0;
   // Of the flat kernel, in the memory of the score rows; 0: it does not run.
@@ -123,12 +124,21 @@ private:
   Parts place(Carver& carver) const {
     std::int64_t const groups = queries / group_queries;
     Parts p;
-    Carver same = carver;
+    Carver same = carver, behind = carver;
     p.scores = carver.take<float>(queries, scores);
     p.chunks = same.take<float>(ctas, FlatSizes::buffers);
     p.lists.contenders = same.take<gpu::Contender>(listed, FlatSizes::capacity);
     p.lists.counts = same.take<std::int32_t>(listed, 1);
-    carver = same.bytes() > carver.bytes() ? same : carver;
+    behind.take<float>(paired, scores);
+    PairLists& pairs = p.pairs.lists;
+    pairs.bins = static_cast<std::int32_t>(bins), pairs.capacity = paired;
+    while (pairs.spread < 5 && bins << pairs.spread <= 4096)
+      ++pairs.spread; // as far apart as 8192 counts allow, up to a line
+    pairs.counts = behind.take<std::uint32_t>(bins << pairs.spread, 1);
+    pairs.pairs = behind.take<gpu::Pair>(bins, paired);
+    p.pairs.weights = behind.take<float>(paired, weights);
+    for (const Carver& other : {same, behind})
+      carver = other.bytes() > carver.bytes() ? other : carver;
     for (int i = 0; i < lists; ++i) {
       p.blocks[i] = carver.take<std::int32_t>(queries, kept);
       p.counts[i] = carver.take<std::int32_t>(queries, 1);
@@ -139,13 +149,6 @@ private:
       p.pieces[i].costs = carver.take<std::uint32_t>(groups, 1);
       p.pieces[i].pitch = pieces;
     }
-    PairLists& pairs = p.pairs.lists;
-    pairs.bins = static_cast<std::int32_t>(bins), pairs.capacity = paired;
-    while (pairs.spread < 5 && bins << pairs.spread <= 4096)
-      ++pairs.spread; // as far apart as 8192 counts allow, up to a line
-    pairs.counts = carver.take<std::uint32_t>(bins << pairs.spread, 1);
-    pairs.pairs = carver.take<gpu::Pair>(bins, paired);
-    p.pairs.weights = carver.take<float>(paired, weights);
     return p;
   }
 };
