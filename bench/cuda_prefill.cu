@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 // Prefill on CUDA: the hierarchical and the flat indexer, the scoring kernel and the top-k alone,
 // on a trained dump and on random data. Prints one JSON object a line. Results are checked as one
-// more replay of the first of three copies leaves them: some rows of a selection exactly against
-// the scores of the same kernels, of top-k against those given, some rows of scores to the bit
+// more replay of the first of three copies leaves them: all rows of a selection against a plan that
+// has keys stay instead of queries or the other way round, if it can, some exactly against the
+// scores of the same kernels, of top-k against those given, some rows of scores to the bit
 // against those of a query by itself, and these, some of them, against the contract's bound. A
 // wrong one ends the program with exit code 1.
 //
@@ -202,9 +203,12 @@ void run_index(const std::string& what, const char* name, const std::vector<Data
   budgets.topk = topk;
   for (int m : keep)
     budgets.keep.push_back(m);
-  auto const plan = cuda::make_plan<LevelsT>(
-      device, Shape<>{.max_queries = M, .max_keys = L, .heads = heads, .head_dim = 128}, budgets,
-      {.arithmetic = data[0].arithmetic, .workspace_limit = limit});
+  auto const make = [&](const cuda::Device& on) {
+    return cuda::make_plan<LevelsT>(
+        on, Shape<>{.max_queries = M, .max_keys = L, .heads = heads, .head_dim = 128}, budgets,
+        {.arithmetic = data[0].arithmetic, .workspace_limit = limit});
+  };
+  auto const plan = make(device);
   std::vector<std::vector<std::unique_ptr<Pooled>>> pooled(data.size());
   Device<std::int32_t> out(std::size_t(M * topk));
   Device<std::uint8_t> workspace(plan.workspace_bytes());
@@ -257,6 +261,18 @@ void run_index(const std::string& what, const char* name, const std::vector<Data
     require_right(std::equal(row.indices.begin(), row.indices.end(), indices.begin() + t * topk),
                   what);
   }
+  // All rows, where keys stay instead of queries, or the other way round.
+  cuda::Device other = device;
+  other.pair_queries = M > device.pair_queries ? M : 0;
+  auto const again = make(other);
+  Device<std::uint8_t> others(again.workspace_bytes());
+  std::array<PooledKeys<const e4m3fn>, LevelsT::count> views;
+  for (int l = 0; l < LevelsT::count; ++l)
+    views[std::size_t(l)] = pooled[0][std::size_t(l)]->view;
+  Device<std::int32_t> same(std::size_t(M * topk));
+  again(nullptr, d.queries(), d.keys(), views, d.ranges(), {same.data}, {others.data, others.size});
+  cuda::check(cudaDeviceSynchronize(), "the other way");
+  require_right(same.host() == indices, what);
   print(what, name, us, pairs, sizes.empty() ? 0 : union_of_lists(d, sizes, pooled[0]));
 }
 
