@@ -202,22 +202,32 @@ TEST_CASE("which plans have pairs") {
   CHECK_FALSE(pairs(65536, 128,
                     [](auto& options, auto&) { options.arithmetic = hisa::Arithmetic::precise; }));
   CHECK_FALSE(pairs(65536, 128, [](auto&, auto& device) { device.pair_queries = 0; }));
-  CHECK_FALSE(pairs(1 << 20, 128, [](auto& options, auto&) { // no room
+  CHECK_FALSE(pairs(1 << 20, 128, [](auto& options, auto&) { // less room
     options.workspace_limit = std::size_t(16) << 20;
   }));
 }
 
 TEST_CASE("pairs lie where a call of few queries leaves score rows over") {
-  auto const bytes = [](std::int64_t queries, std::int64_t pair_queries) {
+  auto const plan = [](std::int64_t queries, std::int64_t keys, std::int64_t pair_queries,
+                       const hisa::Options& options = {}) {
     hisa::cuda::Device device = hisa::cuda::Device::current();
     device.pair_queries = pair_queries;
     return hisa::cuda::make_plan<hisa::Levels<128>>(
-               device, hisa::Shape<64>{.max_queries = queries, .max_keys = 131072, .head_dim = 128},
-               {.keep = {64}, .topk = 2048})
-        .workspace_bytes();
+        device, hisa::Shape<64>{.max_queries = queries, .max_keys = keys, .head_dim = 128},
+        {.keep = {64}, .topk = 2048}, options);
+  };
+  auto const bytes = [&](std::int64_t queries, std::int64_t pair_queries) {
+    return plan(queries, 131072, pair_queries).workspace_bytes();
   };
   CHECK(bytes(8192, 512) == bytes(8192, 0));
   CHECK(bytes(512, 512) > bytes(512, 0));
+  // Where there is no room for so many, half as many, and so on.
+  for (std::int64_t const queries : {512, 1024, 8192})
+    CHECK(plan(queries, 1 << 20, 512, {.workspace_limit = std::size_t(64) << 20})
+              .path()
+              .find("calls of up to 256,") != std::string::npos);
+  CHECK(plan(512, 1 << 20, 512, {.workspace_limit = 1}).path().find("key-stationary") ==
+        std::string::npos);
 }
 
 TEST_CASE("a small workspace: several passes over the queries") {
@@ -394,6 +404,7 @@ TEST_CASE("one multiprocessor: a CTA goes round its rings many times") {
   emulation::settings().processors = 1;
   passes(call(9, 1501, 32, {}, {}, 200));
   passes(call(9, 1501, 32, {64}, {8}, 400));
+  passes(call(70, 1301, 32, {128}, {5}, 400)); // and of targets
   emulation::settings().processors = 3;
 }
 

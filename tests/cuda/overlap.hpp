@@ -67,10 +67,10 @@ inline void starts_overlap() {
   expect(seen.host()[0] == 1, "a kernel starts while the one before it runs");
 }
 
-/// Two calls that differ in their queries, in turn. They write no scores, so that a call in which
-/// all that queries see is taken scores nothing: then its first kernel is the one that chooses
-/// tokens.
-inline void overlapping_calls(const Case& c, int times) {
+/// Two calls that differ in their queries, in turn, and in their rows. They write no scores, so
+/// that a call in which all that queries see is taken scores nothing: then its first kernel is the
+/// one that chooses tokens.
+inline void overlapping_calls(const Case& c, int times, const QueryRows& later_rows = {}) {
   Case later = c;
   later.first = std::int32_t(c.N / 3);
   Problem const p(c, 51), other(later, 52);
@@ -83,6 +83,7 @@ inline void overlapping_calls(const Case& c, int times) {
     return in;
   };
   Inputs const inputs[] = {inputs_of(p), inputs_of(other)}, changing = inputs_of(other);
+  QueryRows const rows[] = {{}, later_rows};
   Indexer const indexer(c);
   Stream const stream;
   std::vector<Outputs> outputs;
@@ -93,10 +94,10 @@ inline void overlapping_calls(const Case& c, int times) {
     launch_late(stream, {{late_copy(now.q, changing.q), late_copy(now.w, changing.w),
                           late_copy(now.ks, changing.ks), late_copy(now.ke, changing.ke),
                           late_copy(now.lists, changing.lists)}});
-    indexer(stream.stream, changing, outputs[std::size_t(i)].view(false));
+    indexer(stream.stream, changing, outputs[std::size_t(i)].view(false), rows[i % 2]);
   }
   synchronize("overlapping calls");
-  Result const right[] = {indexer.select(inputs[0]), indexer.select(inputs[1])};
+  Result const right[] = {indexer.select(inputs[0]), indexer.select(inputs[1], rows[1])};
   check_contract(c, p, inputs[0], right[0]);
   expect(right[0].indices != right[1].indices, c.text() + ": the calls differ");
   for (int i = 0; i < times; ++i) {
@@ -153,6 +154,15 @@ inline void overlap(const Scale& scale) {
   if (scale.large) // else under a tool, which may let one kernel run at a time
     item("overlap: starts", starts_overlap);
   overlap(scale, 5);
+  // Pairs lie in score rows of the calls between, which have too many queries for pairs.
+  Case turns{.M = scale.large ? 128 : 12,
+             .N = 2 * scale.N,
+             .levels = {{128, scale.topk / 128 + 2}},
+             .topk = scale.topk};
+  turns.pair_queries = turns.M / 2;
+  item("overlap: in turn " + turns.text(), [&] {
+    overlapping_calls(turns, scale.large ? 20 : 4, {1, 1 + turns.M / 2});
+  });
   if (scale.large) // few pairs for each warpgroup, and as many queries as have pairs
     for (std::int64_t const M : {std::int64_t(128), cuda::Device::current().pair_queries}) {
       Case const c{

@@ -71,6 +71,7 @@ inline void threads(const Scale& scale) {
   for (const Case& c :
        {Case{.M = M, .N = N, .topk = k}, by_flat_kernel({.M = M, .N = N, .topk = k}, 2),
         Case{.M = M, .N = N, .levels = {{128, 8}, {16, 40}}, .topk = k},
+        Case{.M = M, .N = N, .levels = {{128, 30}}, .topk = k}, // by pairs
         Case{.M = M, .N = N, .levels = {{16, 64}}, .topk = k, .indexing = Indexing::refine}})
     item("calls of 4 threads (" + c.text() + ")",
          [&] { calls_of_threads(c, 4, scale.large ? 25 : 3); });

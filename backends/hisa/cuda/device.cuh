@@ -44,8 +44,8 @@ struct Device {
   // Where the flat kernel is faster than rows of scores, as measured (bench/README.md): flat calls
   // whose rows are worked on so many at a time or fewer, with so many keys or more.
   std::int64_t few_rows = 0, flat_keys = std::int64_t(1) << 17;
-  // Queries of a call up to which keys stay and queries pass by (pairs.cuh): as measured faster
-  // with any lists up to 512, and slower with some of 768 (bench/README.md).
+  // Queries of a call up to which keys stay and queries pass by (pairs.cuh). Measured faster for
+  // 64, 128 and 512, on trained and random data, slower for 768 on trained data (bench/README.md).
   std::int64_t pair_queries = 512;
 
   static Device current() {

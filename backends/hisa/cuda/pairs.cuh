@@ -30,11 +30,13 @@ struct PairTask : ScoreTask {
 };
 
 struct PairPolicy {
-  static constexpr int workers = 3;  ///< of a CTA
-  static constexpr int buffers = 4;  ///< of a worker's ring of queries
-  static constexpr int tiles = 2;    ///< of its ring of keys
-  static constexpr int targets = 64; ///< a round of: the ring's, and a batch's that is yet to come
-  static_assert(targets >= buffers + 32);
+  static constexpr int workers = 3; ///< of a CTA
+  static constexpr int buffers = 4; ///< of a worker's ring of queries
+  static constexpr int tiles = 2;   ///< of its ring of keys
+  /// In a round: a batch's; the ring's; the one that the elected lane still waits to bring when
+  /// others write the next batch; and one whose reader has left, but may be late with its load.
+  static constexpr int targets = 64;
+  static_assert(targets >= 32 + buffers + 2);
   static constexpr int threads = 128 * (workers + 1);
   /// A thread's: see ScorePolicy.
   static constexpr int producer_registers = 56, consumer_registers = 152;
@@ -154,8 +156,8 @@ private:
     keys_.load(s_.keys[key_at_.buffer]);
     scale_ = s_.scales[key_at_.buffer][((keys_row_ + scale_shift_) & 3) + row_];
   }
-  /// Products have taken them from registers. To arrive behind the loads is not enough: that does
-  /// not wait for them, and new keys came first.
+  /// Products have taken the keys from registers; the scale was asked for before. To arrive behind
+  /// the loads is not enough: that does not wait for them, and new keys came first.
   __device__ void leave_keys() {
     leave(s_.key_ring.empty[key_at_.buffer], lane_);
     key_at_.advance();

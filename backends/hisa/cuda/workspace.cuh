@@ -79,14 +79,16 @@ struct Layout {
     return layout;
   }
 
-  /// Makes room for the pairs of as many queries, but no more than are worked on at a time, if that
-  /// keeps the workspace below `limit`.
+  /// Makes room for the pairs of as many queries, but no more than are worked on at a time; or of
+  /// half as many, and so on, until that keeps the workspace below `limit`.
   void add_pairs(std::int64_t max_queries, std::int64_t max_keys, int heads, std::size_t limit) {
     Layout with = *this;
     with.paired = std::min(max_queries, queries);
     with.bins = (max_keys + tile_keys - 1) / tile_keys;
     with.weights = packed_weights(heads);
-    if (with.bins <= gpu::max_bins && with.bytes() <= limit)
+    while (with.paired > 0 && with.bytes() > limit)
+      with.paired /= 2;
+    if (with.paired > 0 && with.bins <= gpu::max_bins)
       *this = with;
   }
 
