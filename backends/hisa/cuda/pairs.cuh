@@ -10,7 +10,7 @@
 ///   2. the warp brings the heads and weights of a pair's query to a ring, and the tile if it is
 ///      not that of the pair before, all by the copy engine;
 ///   3. the warpgroup takes a tile's keys to registers, once for all its pairs; products and sums
-///      of a pair are those of score.cuh, and so are the scores, to the bit.
+///      of a pair are those of products.cuh, as in score.cuh, and so are the scores, to the bit.
 /// The kernel that scores the level above has prepared the bins and the weights (prepare_pairs),
 /// the one that keeps its blocks has listed the pairs.
 #pragma once
@@ -108,19 +108,15 @@ private:
   ScoreTarget target_ = {nullptr, 0};
 
   __device__ void score_pairs(std::uint32_t left) {
-    DotProducts<Heads> lower, upper;
-    HeadWeights<Heads> weights;
+    ProductStream<Heads> products;
     Sums sums;
     begin_pair();
     load_keys();
-    keys_.start(lower, 0, heads_);
+    products.begin(keys_, heads_);
     for (;;) {
-      weights.load(s_.weights[at_.buffer], weights_at_);
-      wait_products<0>();
-      keys_.start(upper, 1, heads_);
-      sums.store(rows_); // of the pair before
-      sums.target = target_, sums.position = position_, sums.scale = scale_;
-      sum_heads(lower, weights, sums.of[0]);
+      products.second_half(
+          keys_, heads_, s_.weights[at_.buffer], weights_at_, rows_, sums,
+          [&](Sums& to) { to.target = target_, to.position = position_, to.scale = scale_; });
       if (--left == 0)
         break;
       int const before = at_.buffer;
@@ -132,12 +128,9 @@ private:
         leave_keys();
         load_keys();
       }
-      keys_.start(lower, 0, heads_);
-      sum_heads(upper, weights, sums.of[1]); // still of the pair before
+      products.next(keys_, heads_, sums);
     }
-    wait_products<0>();
-    sum_heads(upper, weights, sums.of[1]);
-    sums.store(rows_);
+    products.end(rows_, sums);
   }
 
   /// Waits for the pair; returns whether it has other keys than the one before.

@@ -10,27 +10,14 @@
 ///      for each product if the arithmetic is precise;
 ///   3. for each query that wants the tile, the tensor core multiplies the keys with the query's
 ///      heads, one half of the keys while the products of the other are weighted, summed over heads
-///      (sums.cuh) and stored.
+///      (products.cuh, sums.cuh) and stored.
 #pragma once
 
 #include <hisa/cuda/producer.cuh>
+#include <hisa/cuda/products.cuh>
 
 HISA_NAMESPACE_BEGIN
 namespace cuda {
-
-/// Sums over a lane's heads, on their way to a score.
-struct Sums {
-  float of[2][2] = {}; ///< [half][row g or g + 8]
-  float scale = 0;
-  std::int32_t position = Positions::absent;
-  ScoreTarget target = {nullptr, 0};
-
-  /// Stores the score of the lane's row if it is a candidate's.
-  __device__ void store(const LaneRows& rows) const {
-    store_if(static_cast<std::uint32_t>(position) < static_cast<std::uint32_t>(target.limit),
-             target.scores, position, scale * sum_lanes(of, rows));
-  }
-};
 
 /// One lane of each warp arrives when the whole warp is done.
 __device__ inline void leave(Barrier& barrier, int lane) {
@@ -113,19 +100,14 @@ private:
 
   /// Scores the warpgroup's tiles, of which the first is known.
   __device__ void score_tiles() {
-    DotProducts<Heads> lower, upper;
-    HeadWeights<Heads> weights;
+    ProductStream<Heads> products;
     Sums sums;
     choose_query();
     load_tile();
-    keys_.start(lower, 0, heads_);
+    products.begin(keys_, heads_);
     for (;;) {
-      weights.load(queries_[query_].weights, weights_at_);
-      wait_products<0>();
-      keys_.start(upper, 1, heads_);
-      sums.store(rows_); // of the query before
-      set_target(sums);
-      sum_heads(lower, weights, sums.of[0]);
+      products.second_half(keys_, heads_, queries_[query_].weights, weights_at_, rows_, sums,
+                           [&](Sums& to) { set_target(to); });
       wanted_ ^= 1u << query_;
       if (wanted_ != 0) {
         choose_query();
@@ -138,12 +120,9 @@ private:
         wait_products<0>();
         load_tile();
       }
-      keys_.start(lower, 0, heads_);
-      sum_heads(upper, weights, sums.of[1]); // still of the query before the chosen one
+      products.next(keys_, heads_, sums);
     }
-    wait_products<0>();
-    sum_heads(upper, weights, sums.of[1]);
-    sums.store(rows_);
+    products.end(rows_, sums);
   }
 
   /// Waits for the item, and finds out which of its tiles are this warpgroup's, and where its
