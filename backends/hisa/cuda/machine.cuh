@@ -49,6 +49,22 @@ __device__ inline bool elected() {
 #endif
 }
 
+/// An object in shared memory by an address that the compiler keeps, and knows to be the same in
+/// all lanes of the warp, instead of finding it anew where it is used. All lanes call it.
+template <class T>
+__device__ T& kept(T& object) {
+  auto const at = static_cast<unsigned>(__cvta_generic_to_shared(&object));
+  return *static_cast<T*>(__cvta_shared_to_generic(__shfl_sync(0xffffffffu, at, 0)));
+}
+
+/// Index of the highest bit that is set: in one instruction, which 31 - __clz is not wherever the
+/// compiler keeps what __clz gives.
+__device__ inline int highest_bit(std::uint32_t bits) {
+  int at;
+  asm("bfind.u32 %0, %1;" : "=r"(at) : "r"(bits));
+  return at;
+}
+
 /// Roles of different needs share the registers of a CTA: a warpgroup takes more or gives some up.
 /// All threads of the warpgroup call it.
 template <int Registers>

@@ -13,6 +13,7 @@
 ///      (products.cuh, sums.cuh) and stored.
 #pragma once
 
+#include <hisa/cuda/machine.cuh>
 #include <hisa/cuda/producer.cuh>
 #include <hisa/cuda/products.cuh>
 
@@ -41,7 +42,7 @@ public:
   using P = ScorePolicy<A>;
 
   __device__ Consumer(const ScoreTask& task, Storage& s)
-      : s_(s), lane_(held_in_register(static_cast<int>(threadIdx.x) % 32)),
+      : s_(kept(s)), lane_(held_in_register(static_cast<int>(threadIdx.x) % 32)),
         turn_(uniform(static_cast<int>(threadIdx.x) / 128)) {
     int const log2 = task.pieces.piece_log2;
     int const row = summed_row(static_cast<int>(threadIdx.x));
@@ -133,7 +134,7 @@ private:
     tiles_ = (tiles - turn_ + P::consumers - 1) / P::consumers;
     turn_ += tiles_ * P::consumers - tiles; // the turns go on in the next item
     first_heads_ = uniform_address(s_.items[item_.buffer].values[0]);
-    queries_ = s_.items[item_.buffer].queries;
+    queries_ = &kept(s_.items[item_.buffer].queries[0]);
   }
   __device__ void leave_item() {
     leave(s_.item_ring.empty[item_.buffer], lane_);
@@ -163,7 +164,7 @@ private:
   }
   /// The last query of a set that is not empty.
   __device__ void choose_query() {
-    query_ = 31 - __clz(static_cast<int>(wanted_));
+    query_ = highest_bit(wanted_);
     heads_ = first_heads_ + static_cast<std::uint32_t>(query_ * query_bytes<Heads, A> / 16);
   }
 

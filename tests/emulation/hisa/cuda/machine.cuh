@@ -15,6 +15,14 @@ inline bool elected() {
   __syncwarp();
   return threadIdx.x % 32 == 0;
 }
+template <class T>
+T& kept(T& object) {
+  __syncwarp();
+  return object;
+}
+inline int highest_bit(std::uint32_t bits) {
+  return 31 - __builtin_clz(bits);
+}
 template <int Registers>
 void raise_registers() {}
 template <int Registers>
