@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 /// @file
 /// What kernels ask of the machine beside CUDA's own functions: the overlap of their starts, shares
-/// of the registers, counting in shared memory, clusters of CTAs. Only what is an instruction:
-/// tests/emulation has its likeness.
+/// of the registers, counting in shared memory, clusters of CTAs. Only what is an instruction,
+/// or an address of shared memory: tests/emulation has its likeness.
 #pragma once
 
 #include <hisa/config.hpp>
@@ -50,15 +50,16 @@ __device__ inline bool elected() {
 }
 
 /// An object in shared memory by an address that the compiler keeps, and knows to be the same in
-/// all lanes of the warp, instead of finding it anew where it is used. All lanes call it.
+/// all lanes of the warp, instead of finding it anew where it is used (nvcc 13.0). All lanes call
+/// it.
 template <class T>
 __device__ T& kept(T& object) {
   auto const at = static_cast<unsigned>(__cvta_generic_to_shared(&object));
   return *static_cast<T*>(__cvta_shared_to_generic(__shfl_sync(0xffffffffu, at, 0)));
 }
 
-/// Index of the highest bit that is set: in one instruction, which 31 - __clz is not wherever the
-/// compiler keeps what __clz gives.
+/// Index of the highest bit of a word that is not 0: in one instruction, which 31 - __clz is not
+/// wherever the compiler keeps what __clz gives.
 __device__ inline int highest_bit(std::uint32_t bits) {
   int at;
   asm("bfind.u32 %0, %1;" : "=r"(at) : "r"(bits));
