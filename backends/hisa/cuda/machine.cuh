@@ -49,11 +49,11 @@ __device__ inline bool elected() {
 #endif
 }
 
-/// An object in shared memory by an address that the compiler keeps, and knows to be the same in
-/// all lanes of the warp, instead of finding it anew where it is used (nvcc 13.0). All lanes call
-/// it.
+/// The same object in shared memory, by an address that the compiler (nvcc 13.0) holds, and knows
+/// to be the same in all lanes of the warp, instead of finding it anew where it is used. All lanes
+/// call it.
 template <class T>
-__device__ T& kept(T& object) {
+__device__ T& by_held_address(T& object) {
   auto const at = static_cast<unsigned>(__cvta_generic_to_shared(&object));
   return *static_cast<T*>(__cvta_shared_to_generic(__shfl_sync(0xffffffffu, at, 0)));
 }

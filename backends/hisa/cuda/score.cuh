@@ -42,7 +42,7 @@ public:
   using P = ScorePolicy<A>;
 
   __device__ Consumer(const ScoreTask& task, Storage& s)
-      : s_(kept(s)), lane_(held_in_register(static_cast<int>(threadIdx.x) % 32)),
+      : s_(by_held_address(s)), lane_(held_in_register(static_cast<int>(threadIdx.x) % 32)),
         turn_(uniform(static_cast<int>(threadIdx.x) / 128)) {
     int const log2 = task.pieces.piece_log2;
     int const row = summed_row(static_cast<int>(threadIdx.x));
@@ -134,7 +134,7 @@ private:
     tiles_ = (tiles - turn_ + P::consumers - 1) / P::consumers;
     turn_ += tiles_ * P::consumers - tiles; // the turns go on in the next item
     first_heads_ = uniform_address(s_.items[item_.buffer].values[0]);
-    queries_ = &kept(s_.items[item_.buffer].queries[0]);
+    queries_ = &by_held_address(s_.items[item_.buffer].queries[0]);
   }
   __device__ void leave_item() {
     leave(s_.item_ring.empty[item_.buffer], lane_);

@@ -16,7 +16,7 @@ inline bool elected() {
   return threadIdx.x % 32 == 0;
 }
 template <class T>
-T& kept(T& object) {
+T& by_held_address(T& object) {
   __syncwarp();
   return object;
 }
