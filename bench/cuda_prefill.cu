@@ -354,7 +354,7 @@ int main(int argc, char** argv) {
       const char* const name = trained ? "trained" : "random";
       auto device = cuda::Device::current();
       if (kind == "rows")
-        device.few_rows = 0;
+        device.few_rows = 0, device.sift_topk = 0;
       if (kind == "hisa" && part.size() > 5)
         device.pair_queries = std::stoll(part[5]);
       if (kind == "score")

@@ -264,6 +264,58 @@ TEST_CASE("the flat kernel") {
   passes(precise);
 }
 
+TEST_CASE("the sift kernel") {
+  auto const sift = [](Case c) {
+    c.sifts = true;
+    passes(c);
+  };
+  sift(flat(8, 3073, 64, 64, 1));
+  sift(flat(17, 6001, 32, 257, 3)); // five groups, of which three CTAs share two
+  sift(flat(6, 3000, 32, 2048, 2)); // too few keys for a bound
+  sift(flat(3, 3, 64, 2048, 1));
+  sift(flat(3, 7001, 32, 257, 1, Data::ties)); // by the flat kernel in the end
+  Case precise = flat(5, 3500, 64, 100, 2);
+  precise.arithmetic = hisa::Arithmetic::precise;
+  sift(precise);
+}
+
+TEST_CASE("what the sift kernel leaves to the flat kernel") {
+  // Of a call's groups.
+  auto const left = [](std::int64_t M, std::int64_t N, int topk, Data data) {
+    Case c = flat(M, N, 32, topk, 3, data);
+    c.sifts = true;
+    suite::Inputs const in(suite::Problem(c, 3), {});
+    suite::Indexer indexer(c);
+    auto layout = hisa::cuda::Layout::fitting({}, false, M, N, c.limit);
+    layout.add_flat(M, c.flat_ctas, c.limit, hisa::cuda::Sampling(N, topk).samples);
+    REQUIRE(layout.bytes() == indexer.workspace_bytes());
+    indexer.workspace().fill(0xa5);
+    indexer.select(in);
+    return *layout.divide(indexer.workspace().data).failed.count;
+  };
+  CHECK(left(17, 6001, 257, Data::random) == 0);
+  CHECK(left(12, 6001, 257, Data::random) == 0);  // whole groups only
+  CHECK(left(17, 3000, 2048, Data::random) == 0); // too few keys for a bound
+  CHECK(left(17, 6001, 257, Data::ties) > 0);
+  CHECK(left(17, 6001, 257, Data::one_bin) == 5);
+}
+
+TEST_CASE("the sift kernel on any data, and for ranges of a packed buffer") {
+  skip_where_slow();
+  for (Data data : {Data::random, Data::ties, Data::zeros, Data::nan_scales, Data::one_bin,
+                    Data::infinite_scales, Data::nan_values}) {
+    Case c = flat(9, 9001, 32, 257, 2, data);
+    c.sifts = true;
+    passes(c);
+  }
+  Case windows = flat(3, 140000, 32, 700, 1);
+  windows.sifts = true;
+  passes(windows);
+  Case packed = call(14, 7000, 32, {}, {}, 300, Data::random, Boundary::counted, 0, -1, true);
+  packed.flat_ctas = 3, packed.base = IndexBase::absolute, packed.sifts = true;
+  passes(packed);
+}
+
 TEST_CASE("the flat kernel on any data, and for ranges of a packed buffer") {
   skip_where_slow();
   for (Data data : {Data::random, Data::ties, Data::zeros, Data::nan_scales, Data::one_bin,
@@ -349,9 +401,10 @@ TEST_CASE("a thread of the host that has called nothing before") {
   CHECK(out.host().indices == expected.indices);
 }
 
-TEST_CASE("which flat calls keep contenders only") {
+TEST_CASE("which flat calls do without rows of scores") {
   auto const here = hisa::cuda::Device::current();
   CHECK(here.few_rows == here.processors);
+  CHECK(here.sift_topk == 2048);
   hisa::cuda::Device device = here;
   device.processors = 132, device.few_rows = 132;
   auto const plan = [&](std::int64_t queries, std::int64_t keys, std::size_t megabytes,
@@ -365,23 +418,38 @@ TEST_CASE("which flat calls keep contenders only") {
     return path.find("contenders") != std::string::npos;
   };
   std::int64_t const k = 1 << 10;
-  CHECK(plan(1024, 1024 * k, 513));       // rows 128 at a time
-  CHECK(plan(1056, 1024 * k, 530));       // 132
-  CHECK_FALSE(plan(1088, 1024 * k, 545)); // 136
-  CHECK_FALSE(plan(1024, 512 * k, 513));
-  CHECK(plan(1024, 256 * k, 130));
-  CHECK_FALSE(plan(1024, 256 * k, 150));
-  CHECK_FALSE(plan(1024, 256 * k, 70)); // no room for the flat kernel either
-  CHECK_FALSE(plan(1024, 1024 * k, 5000));
-  CHECK_FALSE(plan(128, 1024 * k, 513)); // one pass, which would leave multiprocessors idle
-  CHECK_FALSE(plan(300, 1024 * k, 513)); // and here
-  CHECK(plan(1024, 1024 * k, 513, 4608));
-  CHECK_FALSE(plan(1024, 1024 * k, 513, 4609)); // no list has room for that
-  for (std::int64_t const queries : {1024, 1056, 1053, 512, 8192, 528})
-    CHECK(device.suits_flat_kernel(queries, 128 * k));
-  for (std::int64_t const queries : {1, 128, 511 - 4, 529, 800, 1020})
-    CHECK_FALSE(device.suits_flat_kernel(queries, 128 * k));
-  CHECK_FALSE(device.suits_flat_kernel(1024, 128 * k - 1));
+  SECTION("sifted ones") {
+    CHECK(plan(1024, 128 * k, 512));
+    CHECK_FALSE(plan(1024, 128 * k - 1, 512));
+    CHECK(plan(512, 1024 * k, 512));
+    CHECK(plan(600, 1024 * k, 512));       // groups are divided
+    CHECK_FALSE(plan(508, 1024 * k, 512)); // multiprocessors would be idle
+    CHECK(plan(1024, 128 * k, 140));       // 528 at a time
+    CHECK_FALSE(plan(1024, 128 * k, 100)); // rows of scores, 200 at a time
+    CHECK(plan(1024, 256 * k, 100));       // 100 rows: the flat kernel
+    CHECK(plan(1024, 128 * k, 512, 2048));
+    CHECK_FALSE(plan(1024, 128 * k, 512, 2049));
+  }
+  SECTION("those of the flat kernel") {
+    device.sift_topk = 0;
+    CHECK(plan(1024, 1024 * k, 513));       // rows 128 at a time
+    CHECK(plan(1056, 1024 * k, 530));       // 132
+    CHECK_FALSE(plan(1088, 1024 * k, 545)); // 136
+    CHECK_FALSE(plan(1024, 512 * k, 513));
+    CHECK(plan(1024, 256 * k, 130));
+    CHECK_FALSE(plan(1024, 256 * k, 150));
+    CHECK_FALSE(plan(1024, 256 * k, 70)); // no room for the flat kernel either
+    CHECK_FALSE(plan(1024, 1024 * k, 5000));
+    CHECK_FALSE(plan(128, 1024 * k, 513)); // one pass, which would leave multiprocessors idle
+    CHECK_FALSE(plan(300, 1024 * k, 513)); // and here
+    CHECK(plan(1024, 1024 * k, 513, 4608));
+    CHECK_FALSE(plan(1024, 1024 * k, 513, 4609)); // no list has room for that
+    for (std::int64_t const queries : {1024, 1056, 1053, 512, 8192, 528})
+      CHECK(device.suits_contenders(queries, 128 * k, false));
+    for (std::int64_t const queries : {1, 128, 511 - 4, 529, 800, 1020})
+      CHECK_FALSE(device.suits_contenders(queries, 128 * k, false));
+    CHECK_FALSE(device.suits_contenders(1024, 128 * k - 1, false));
+  }
 }
 
 TEST_CASE("many orders of threads, copies and products") {
@@ -390,6 +458,9 @@ TEST_CASE("many orders of threads, copies and products") {
     emulation::reseed(seed);
     passes(call(5, 1501, 64, {}, {}, 64), seed);
     passes(flat(5, 3500, 32, 64, 2), seed);
+    Case sifted = flat(9, 3500, 32, 64, 2);
+    sifted.sifts = true;
+    passes(sifted, seed);
     passes(call(5, 1501, 32, {128, 16}, {5, 20}, 290), seed);
     Case lists = call(7, 1501, 32, {16}, {40}, 290);
     lists.indexing = suite::Indexing::refine;

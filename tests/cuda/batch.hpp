@@ -164,6 +164,7 @@ inline void batch(const Scale& scale) {
   std::vector<Case> const cases = {
       {.M = scale.M, .N = scale.N, .topk = k},
       by_flat_kernel({.M = std::min<std::int64_t>(scale.M, 48), .N = scale.N, .topk = k}, 2),
+      by_sift_kernel({.M = std::min<std::int64_t>(scale.M, 48), .N = scale.N, .topk = k}, 2),
       {.M = scale.M, .N = scale.N, .levels = {{16, k / 16 + 3}}, .topk = k, .packed = true},
       {.M = scale.M,
        .N = scale.N,

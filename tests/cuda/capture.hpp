@@ -133,6 +133,7 @@ inline void capture(const Scale& scale) {
   for (const Case& c :
        std::vector<Case>{{.M = M, .N = scale.N, .topk = k},
                          by_flat_kernel({.M = M, .N = scale.N, .topk = k}, 2),
+                         by_sift_kernel({.M = M, .N = scale.N, .topk = k}, 2),
                          {.M = M, .N = scale.N, .levels = {{128, k / 128 + 3}}, .topk = k},
                          {.M = M,
                          .N = scale.N,

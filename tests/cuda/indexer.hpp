@@ -44,17 +44,28 @@ struct Outputs {
   bool intact() const { return indices.intact() && counts.intact() && scores.intact(); }
 };
 
-/// A flat call that the flat kernel takes, with so many CTAs.
-inline Case by_flat_kernel(Case c, int ctas) {
-  cuda::Device device = cuda::Device::current();
-  device.processors = c.flat_ctas = ctas, device.flat_keys = c.flat_keys;
+/// The device as a case has it whose rows of scores are not stored.
+inline void set_flat(cuda::Device& device, const Case& c) {
+  device.processors = c.flat_ctas, device.flat_keys = c.flat_keys;
   device.few_rows = std::numeric_limits<std::int64_t>::max();
+  device.sift_topk = c.sifts ? 2048 : 0;
+}
+
+/// A flat call that the flat kernel takes, or the sift kernel, with so many CTAs.
+inline Case by_flat_kernel(Case c, int ctas, bool sifts = false) {
+  cuda::Device device = cuda::Device::current();
+  c.flat_ctas = ctas, c.sifts = sifts;
+  set_flat(device, c);
   auto const plan = cuda::make_plan<Levels<>>(
       device, Shape<>{.max_queries = c.M, .max_keys = c.N, .heads = c.H, .head_dim = D},
       {.topk = c.topk});
-  if (!device.suits_flat_kernel(c.M, c.N) || plan.path().find("contenders") == std::string::npos)
+  if (!device.suits_contenders(c.M, c.N, sifts) ||
+      plan.path().find("contenders") == std::string::npos)
     throw std::logic_error(c.text() + ": by rows of scores");
   return c;
+}
+inline Case by_sift_kernel(const Case& c, int ctas) {
+  return by_flat_kernel(c, ctas, true);
 }
 
 class Indexer {
@@ -78,11 +89,8 @@ public:
     options.boundary = c.boundary, options.index_base = c.base, options.workspace_limit = c.limit;
     options.arithmetic = c.arithmetic;
     indexing_ = c.indexing;
-    if (c.flat_ctas > 0) {
-      device_.processors = c.flat_ctas;
-      device_.few_rows = std::numeric_limits<std::int64_t>::max();
-      device_.flat_keys = c.flat_keys;
-    }
+    if (c.flat_ctas > 0)
+      set_flat(device_, c);
     if (c.pair_queries >= 0)
       device_.pair_queries = c.pair_queries;
     using Sizes = std::vector<std::int64_t>;

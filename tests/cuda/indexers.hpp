@@ -109,6 +109,42 @@ inline std::vector<Case> flat_kernel_cases() {
   return all;
 }
 
+/// Flat calls whose scores are listed where they reach a bound.
+inline std::vector<Case> sift_kernel_cases() {
+  std::vector<Case> all;
+  for (Data d : all_data) {
+    all.push_back({.M = 4, .N = 12288, .topk = 1, .data = d, .flat_ctas = 1});
+    all.push_back({.M = 5, .N = 20001, .topk = 2048, .data = d, .flat_ctas = 2});
+    for (int heads : {64, 32})
+      for (Arithmetic a : {Arithmetic::native, Arithmetic::precise})
+        all.push_back({.M = 17, // five groups, of which three CTAs share two
+                       .N = 7000,
+                       .H = heads,
+                       .topk = 257,
+                       .data = d,
+                       .arithmetic = a,
+                       .flat_ctas = 3});
+  }
+  all.push_back({.M = 22, .N = 150001, .topk = 2048, .flat_ctas = 4}); // more than a window
+  all.push_back({.M = 8, .N = 9000, .topk = 500, .first = 77, .flat_ctas = 1});
+  all.push_back({.M = 22, .N = 12000, .topk = 300, .packed = true, .flat_ctas = 5});
+  all.push_back({.M = 12,
+                 .N = 6000,
+                 .topk = 300,
+                 .first = 3001,
+                 .base = IndexBase::absolute,
+                 .stride = 144,
+                 .flat_ctas = 2});
+  all.push_back(
+      {.M = 8, .N = 7000, .topk = 300, .limit = 1'200'000, .flat_ctas = 1}); // in two steps
+  all.push_back({.M = 20, .N = 20, .topk = 16, .flat_ctas = 5}); // some see fewer than k
+  all.push_back({.M = 3, .N = 3, .topk = 2048, .flat_ctas = 1});
+  all.push_back({.M = 6, .N = 3000, .topk = 2048, .flat_ctas = 2}); // too few for a bound
+  for (Case& c : all)
+    c.sifts = true;
+  return all;
+}
+
 /// What is small, tight or at an end.
 inline std::vector<Case> odd_cases() {
   return {
@@ -159,6 +195,7 @@ inline std::vector<Case> odd_cases() {
 
 inline void flat_kernel(const Scale& scale) {
   run_all(scale, flat_kernel_cases());
+  run_all(scale, sift_kernel_cases());
 }
 inline void adversarial(const Scale& scale) {
   run_all(scale, adversarial_cases());

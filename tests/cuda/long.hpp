@@ -20,7 +20,7 @@ inline void long_contexts(const Scale& scale) {
     return c;
   };
   for (const Case& c : {with({{128, 64}}), with({{128, 256}, {16, 512}}), with({{16, 512}}),
-                        with({}), by_flat_kernel(any, 2)})
+                        with({}), by_flat_kernel(any, 2), by_sift_kernel(any, 2)})
     item(c.text(), [&] { run(c, p); });
 }
 

@@ -120,6 +120,7 @@ inline void overlap(const Scale& scale, std::int64_t M) {
   std::vector<Case> cases = {
       {.M = M, .N = N, .topk = k},
       by_flat_kernel({.M = M, .N = N, .topk = k}, M < 9 ? 2 : int(M + 11) / 12),
+      by_sift_kernel({.M = M, .N = N, .topk = k}, M < 9 ? 2 : int(M + 11) / 12),
       {.M = M, .N = M + k, .topk = int(M) + k}, // nothing is scored
       {.M = M, .N = N, .levels = {{128, k / 128 + 2}}, .topk = k},
       {.M = M, .N = N, .levels = {{128, 1000}}, .topk = k}, // all blocks are kept

@@ -60,11 +60,14 @@ struct Case {
   Indexing indexing = Indexing::hierarchical;
   Arithmetic arithmetic = Arithmetic::native;
   std::int64_t pair_queries = -1; ///< of calls with pairs of queries and tiles; -1: the device's
-  int flat_ctas = 0;              ///< not 0: by the flat kernel with so many,
-  std::int64_t flat_keys = 1;     ///< for calls of so many keys and more
+  int flat_ctas = 0;              ///< not 0: without rows of scores, with so many,
+  std::int64_t flat_keys = 1;     ///< for calls of so many keys and more,
+  bool sifts = false;             ///< by the sift kernel, not the flat kernel alone
 
   std::string path() const {
-    std::string s = flat_ctas > 0 ? "flat kernel" : levels.empty() ? "flat" : "";
+    std::string s = flat_ctas > 0    ? (sifts ? "sift kernel" : "flat kernel")
+                    : levels.empty() ? "flat"
+                                     : "";
     for (const auto& l : levels)
       s += s.empty() ? "B" : ">", s += std::to_string(l.block_size);
     constexpr const char* kinds[] = {"", "block-sparse ", "refine "};

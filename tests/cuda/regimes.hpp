@@ -77,6 +77,7 @@ inline void sweep(int k, int step, std::int32_t first, std::int32_t anchor) {
         check_regimes(c, p);
         if (levels.empty()) { // no blocks, no boundary
           check_regimes(by_flat_kernel(c, int(M + 3) / 4), p);
+          check_regimes(by_sift_kernel(c, int(M + 3) / 4), p);
           break;
         }
       }

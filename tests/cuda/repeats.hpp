@@ -56,6 +56,8 @@ inline void repeats(const Scale& scale) {
          .arithmetic = Arithmetic::precise},
         {.M = M, .N = N, .levels = {{128, k / 128 + 8}, {16, k / 16 + 4}}, .topk = k, .data = data},
         by_flat_kernel({.M = std::min<std::int64_t>(M, 16), .N = N, .topk = k, .data = data}, 2),
+        by_sift_kernel({.M = std::min<std::int64_t>(M, 16), .N = N, .topk = k, .data = data},
+                       M < 16 ? 1 : 3), // of four groups one is divided
         {.M = M,
          .N = N,
          .H = 32,

@@ -70,6 +70,7 @@ inline void threads(const Scale& scale) {
   int const k = scale.topk;
   for (const Case& c :
        {Case{.M = M, .N = N, .topk = k}, by_flat_kernel({.M = M, .N = N, .topk = k}, 2),
+        by_sift_kernel({.M = M, .N = N, .topk = k}, 2),
         Case{.M = M, .N = N, .levels = {{128, 8}, {16, 40}}, .topk = k},
         Case{.M = M, .N = N, .levels = {{128, 30}}, .topk = k}, // by pairs
         Case{.M = M, .N = N, .levels = {{16, 64}}, .topk = k, .indexing = Indexing::refine}})

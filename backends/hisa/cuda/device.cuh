@@ -44,6 +44,7 @@ struct Device {
   // Where the flat kernel is faster than rows of scores, as measured (bench/README.md): flat calls
   // whose rows are worked on so many at a time or fewer, with so many keys or more.
   std::int64_t few_rows = 0, flat_keys = std::int64_t(1) << 17;
+  std::int32_t sift_topk = 2048; ///< flat calls of so many winners or fewer sift; 2048 at most
   // Queries of a call up to which keys stay and queries pass by (pairs.cuh). Measured faster for
   // 64, 128 and 512, on trained and random data, slower for 768 on trained data (bench/README.md).
   std::int64_t pair_queries = 512;
@@ -68,11 +69,13 @@ struct Device {
 
   /// Queries of a group for each multiprocessor.
   std::int64_t round() const { return std::int64_t(group_queries) * processors; }
-  /// Whether a flat call may keep contenders (flat.cuh): the buffer's keys are many, and whole
-  /// groups of queries for each CTA leave hardly a multiprocessor idle.
-  bool suits_flat_kernel(std::int64_t queries, std::int64_t keys) const {
+  /// Whether a flat call may do without rows of scores: the buffer's keys are many, and hardly a
+  /// multiprocessor is idle. The sift kernel divides groups of queries (sift.cuh), the flat kernel
+  /// takes whole ones (flat.cuh).
+  bool suits_contenders(std::int64_t queries, std::int64_t keys, bool sifts) const {
     std::int64_t const groups = (queries + group_queries - 1) / group_queries;
-    std::int64_t const places = (queries + round() - 1) / round() * processors;
+    std::int64_t const rounds = sifts ? 1 : (queries + round() - 1) / round();
+    std::int64_t const places = rounds * processors;
     return keys >= flat_keys && (places - groups) * 32 <= places;
   }
 

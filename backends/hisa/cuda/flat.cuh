@@ -14,6 +14,7 @@
 #pragma once
 
 #include <hisa/cuda/contenders.cuh>
+#include <hisa/cuda/sample.cuh>
 #include <hisa/cuda/score.cuh>
 
 HISA_NAMESPACE_BEGIN
@@ -23,6 +24,14 @@ namespace cuda {
 /// positions of the scoring kernel are places in a chunk.
 struct FlatTask : ScoreTask {
   ContenderLists lists;
+  FailedGroups failed; ///< those to work on; without: all
+
+  __device__ std::int64_t items() const {
+    return failed.count == nullptr ? groups() : *failed.count;
+  }
+  __device__ std::int64_t group(std::int64_t item) const {
+    return failed.count == nullptr ? item : failed.list[item];
+  }
 
   /// The scores of query q of a group in a buffer of this CTA.
   __device__ float* chunk(int buffer, int q) const {
@@ -126,15 +135,16 @@ public:
 
   __device__ void run() {
     begin_kernel();
-    std::int64_t const groups = flat_.groups();
-    for (at_.group = blockIdx.x; at_.group < groups; at_.group += gridDim.x) {
+    std::int64_t const items = flat_.items();
+    for (std::int64_t item = blockIdx.x; item < items; item += gridDim.x) {
+      at_.group = flat_.group(item);
       this->find_candidates();
       int const all = (this->rows_ + tile_keys - 1) / tile_keys;
       at_.first = 0;
       do {
         at_.tiles = min(FlatSizes::tiles, all - at_.first);
         bool const ends = at_.first + FlatSizes::tiles >= all;
-        at_.last = ends && at_.group + gridDim.x >= groups;
+        at_.last = ends && item + gridDim.x >= items;
         begin_chunk(ends);
         for (int i = 0; i < at_.tiles; ++i)
           copy_tile(at_.first + i, i * tile_keys);
@@ -194,6 +204,9 @@ __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
   extern __shared__ __align__(1024) std::uint8_t memory[];
   using P = ScorePolicy<A>;
+  begin_kernel();
+  if (blockIdx.x >= task.items())
+    return;
   constexpr int consumers = 128 * P::consumers;
   static_assert(consumers % FlatSizes::listers == 0); // as Part numbers its lanes
   auto& storage = *reinterpret_cast<FlatStorage<Heads, A>*>(memory);
@@ -207,7 +220,13 @@ __global__ void __launch_bounds__(ScorePolicy<A>::threads, 1)
   __syncthreads();
   if (threadIdx.x < consumers) {
     raise_registers<P::consumer_registers>();
-    Consumer<Heads, A, true>(task, storage.score).run_chunks(storage.chunk_ring);
+    int buffer = 0;
+    Consumer<Heads, A, true>(task, storage.score)
+        .run_apart([](Sums<ScoreTarget>&, const ScoreTarget&) {},
+                   [&](Sums<ScoreTarget>&) {
+                     leave(storage.chunk_ring.full[buffer], static_cast<int>(threadIdx.x) % 32);
+                     buffer = (buffer + 1) % FlatSizes::chunks;
+                   });
   } else {
     lower_registers<P::producer_registers>();
     if (threadIdx.x < consumers + FlatSizes::listers)

@@ -45,6 +45,9 @@ struct WarpOperations {
   }
   __device__ void count(std::uint32_t* p, bool condition) const { count_in_shared(p, condition); }
   __device__ std::uint32_t ticket(std::uint32_t* p) const { return atomicAdd(p, 1u); }
+  __device__ std::uint32_t take(std::uint32_t* p, std::uint32_t count) const {
+    return atomicAdd(p, count);
+  }
   __device__ void add(std::uint32_t* p, std::uint32_t value) const { atomicAdd(p, value); }
   __device__ void merge(std::uint32_t* p, std::uint32_t bits) const { atomicOr(p, bits); }
   __device__ void copy(gpu::Words* to, const gpu::Words* from) const { copy_16(to, from); }

@@ -8,6 +8,7 @@
 #include <hisa/cuda/flat.cuh>
 #include <hisa/cuda/maps.cuh>
 #include <hisa/cuda/pairs.cuh>
+#include <hisa/cuda/sifted.cuh>
 #include <hisa/cuda/tokens.cuh>
 
 #include <limits>
@@ -103,8 +104,13 @@ void launch_score(const FlatTask& task, std::int64_t ctas, cudaStream_t stream) 
   launch(flat_kernel<Heads, A>, row_of_ctas(ctas), ScorePolicy<A>::threads,
          sizeof(FlatStorage<Heads, A>), stream, task, "hisa::flat");
 }
+template <int Heads, Arithmetic A>
+void launch_score(const SiftTask& task, std::int64_t ctas, cudaStream_t stream) {
+  launch(sift_kernel<Heads, A>, row_of_ctas(ctas), ScorePolicy<A>::threads,
+         sizeof(ScoreStorage<Heads, A, SiftTarget>), stream, task, "hisa::sift");
+}
 /// @tparam Heads  of the queries, 64 or 32; or dynamic: then the kernels of both are compiled
-/// @tparam Task   ScoreTask or FlatTask
+/// @tparam Task   ScoreTask, SiftTask or FlatTask
 template <int Heads, class Task>
 void launch_score(const Task& task, std::int64_t ctas, Arithmetic arithmetic, cudaStream_t stream) {
   if constexpr (Heads == dynamic)

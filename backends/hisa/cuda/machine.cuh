@@ -102,6 +102,20 @@ __device__ inline void store_if(bool condition, float* to, std::int32_t at, floa
       : "memory");
 }
 
+/// Appends a score and a mark to a list whose places are 256 bytes apart, if the score reaches a
+/// bound; without a branch.
+template <class T>
+__device__ void append_if_reached(T* list, std::int32_t& next, float score, float bound,
+                                  std::int32_t mark) {
+  std::uint64_t const address =
+      reinterpret_cast<std::uint64_t>(list) + static_cast<std::uint64_t>(std::int64_t(next) * 8);
+  asm volatile("{\n\t.reg .pred p;\n\tsetp.ge.f32 p, %2, %3;\n\t"
+               "@p st.global.v2.b32 [%1], {%4, %5};\n\t@p add.s32 %0, %0, 32;\n\t}"
+               : "+r"(next)
+               : "l"(address), "f"(score), "f"(bound), "r"(__float_as_int(score)), "r"(mark)
+               : "memory");
+}
+
 /// Two e4m3 codes as fp16 values, the lower one in the lower half.
 __device__ inline std::uint32_t widened(std::uint32_t codes) {
   std::uint32_t values;

@@ -109,14 +109,15 @@ private:
 
   __device__ void score_pairs(std::uint32_t left) {
     ProductStream<Heads> products;
-    Sums sums;
+    Sums<ScoreTarget> sums;
     begin_pair();
     load_keys();
     products.begin(keys_, heads_);
     for (;;) {
-      products.second_half(
-          keys_, heads_, s_.weights[at_.buffer], weights_at_, rows_, sums,
-          [&](Sums& to) { to.target = target_, to.position = position_, to.scale = scale_; });
+      products.second_half(keys_, heads_, s_.weights[at_.buffer], weights_at_, rows_, sums,
+                           [&](Sums<ScoreTarget>& to) {
+                             to.target = target_, to.position = position_, to.scale = scale_;
+                           });
       if (--left == 0)
         break;
       int const before = at_.buffer;

@@ -4,8 +4,8 @@
 /// kernels level by level.
 #pragma once
 
+#include <hisa/cuda/flat_call.cuh>
 #include <hisa/cuda/functions.cuh>
-#include <hisa/cuda/workspace.cuh>
 #include <hisa/row_rules.hpp>
 
 #include <algorithm>
@@ -88,10 +88,11 @@ public:
         head_dim_(c.head_dim), topk_(c.topk), options_(c.options), device_(device),
         layout_(Layout::fitting(levels_, own_lists, max_queries_, max_keys_,
                                 options_.workspace_limit)) {
-    if (LevelsT::count == 0 && topk_ <= FlatSizes::max_topk &&
-        layout_.queries <= device_.few_rows &&
-        device_.suits_flat_kernel(std::min(max_queries_, device_.round()), max_keys_))
-      layout_.add_flat(max_queries_, device.processors, options_.workspace_limit);
+    if (LevelsT::count == 0 && topk_ <= device_.sift_topk)
+      add_flat(Sampling(max_keys_, topk_).samples);
+    if (LevelsT::count == 0 && layout_.ctas == 0 && layout_.queries <= device_.few_rows &&
+        topk_ <= FlatSizes::max_topk)
+      add_flat(0);
     if (whole_tiles && levels_.ratio(LevelsT::count - 1) % tile_keys == 0 &&
         options_.arithmetic == Arithmetic::native && device_.pair_queries > 0)
       layout_.add_pairs(std::min(max_queries_, device_.pair_queries), max_keys_, heads_,
@@ -162,6 +163,14 @@ private:
   Device device_;
   Layout layout_;
 
+  /// Lets calls do without rows of scores, if they are worth it.
+  /// @param samples  of the keys; 0: by the flat kernel alone
+  void add_flat(std::int64_t samples) {
+    std::int64_t const queries = std::min(max_queries_, device_.round());
+    if (device_.suits_contenders(queries, max_keys_, samples > 0))
+      layout_.add_flat(max_queries_, device_.processors, options_.workspace_limit, samples);
+  }
+
   void check_call(const Queries<e4m3fn>& queries, const Keys& keys,
                   const std::array<Pooled, LevelsT::count>& pooled, const BlockLists& lists,
                   const Ranges& visibility, const Selection& out,
@@ -198,8 +207,8 @@ private:
     Parts parts = layout_.divide(workspace.data);
     if (part.end - part.first > layout_.paired)
       parts.pairs = {};
-    bool const flat =
-        layout_.ctas > 0 && device_.suits_flat_kernel(part.end - part.first, keys.count);
+    bool const flat = layout_.ctas > 0 && device_.suits_contenders(part.end - part.first,
+                                                                   keys.count, layout_.samples > 0);
     std::int64_t const step = flat ? layout_.listed : layout_.queries;
     for (std::int64_t first = part.first; first < part.end; first += step) {
       Level level;
@@ -280,13 +289,9 @@ private:
                 const Selection& out, const Parts& parts) const {
     if constexpr (LevelsT::count == 0) {
       set_level(level, 0, nullptr, out);
-      FlatTask task;
-      task.level = level;
-      set_rows(task, queries, rows_of(keys));
-      task.values = parts.chunks, task.lists = parts.lists;
-      launch_score<Heads>(task, std::min(task.groups(), layout_.ctas), options_.arithmetic, stream);
-      launch_contenders({{level, {}, out, options_.index_base, true}, parts.lists}, device_,
-                        stream);
+      launch_flat<Heads>({level, queries, keys, out, options_.index_base, options_.arithmetic,
+                          parts, layout_.ctas},
+                         device_, stream);
     }
   }
 

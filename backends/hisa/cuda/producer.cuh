@@ -27,24 +27,18 @@ struct ScorePolicy {
                        consumer_registers = A == Arithmetic::native ? 136 : 144;
 };
 
-/// Where a query's scores go.
-struct alignas(16) ScoreTarget {
-  float* scores;
-  std::int32_t limit; ///< candidates, 0: the query needs no scores
-};
-
 /// A query of an item.
-template <int Heads>
+template <int Heads, class Target = ScoreTarget>
 struct QueryItem {
   alignas(16) float weights[4 * weights_pitch<Heads>]; ///< see weight_slot
-  ScoreTarget target;
+  Target target;
 };
 
 /// The queries of an item.
-template <int Heads, Arithmetic A>
+template <int Heads, Arithmetic A, class Target = ScoreTarget>
 struct alignas(1024) ItemBuffer { // so that each query starts a swizzle period
   std::uint8_t values[group_queries][query_bytes<Heads, A>]; ///< swizzled rows, one per head
-  QueryItem<Heads> queries[group_queries];
+  QueryItem<Heads, Target> queries[group_queries];
 };
 struct alignas(8) ItemHeader {
   std::int32_t tiles;
@@ -63,11 +57,11 @@ __device__ constexpr int scale_pitch(int piece_log2) {
   return (scale_line(piece_log2) + 31) / 32 * 32;
 }
 
-template <int Heads, Arithmetic A>
+template <int Heads, Arithmetic A, class Target = ScoreTarget>
 struct ScoreStorage {
   using P = ScorePolicy<A>;
   alignas(1024) std::uint8_t keys[P::tiles][tile_keys * 128]; ///< swizzled
-  alignas(1024) ItemBuffer<Heads, A> items[P::items];
+  alignas(1024) ItemBuffer<Heads, A, Target> items[P::items];
   alignas(128) float scales[P::tiles][max_pieces * 32]; ///< the largest of all piece sizes
   Positions positions[P::tiles][max_pieces];            ///< of a tile's pieces
   int scale_offsets[P::tiles][max_pieces];              ///< of a piece's first scale in its line
@@ -80,13 +74,15 @@ struct ScoreStorage {
 
 /// Role of each warp of the last warpgroup: one for the tiles of each consumer, the last for the
 /// queries.
-template <int Heads, Arithmetic A>
+/// @tparam Task  ScoreTask, or one that has other targets
+template <int Heads, Arithmetic A, class Task = ScoreTask>
 class Producer {
 public:
-  using Storage = ScoreStorage<Heads, A>;
+  using Target = typename Task::Target;
+  using Storage = ScoreStorage<Heads, A, Target>;
   using P = ScorePolicy<A>;
 
-  __device__ Producer(const ScoreTask& task, Storage& s)
+  __device__ Producer(const Task& task, Storage& s)
       : task_(task), s_(s), lane_(static_cast<int>(threadIdx.x) % 32),
         turn_(static_cast<int>(threadIdx.x) / 32 % 4), brings_queries_(turn_ == P::consumers),
         log2_(task.pieces.piece_log2), pieces_log2_(task.pieces.pieces_log2()),
@@ -106,7 +102,7 @@ public:
   static constexpr int tile_writers = 33, item_writers = A == Arithmetic::native ? 33 : 32;
 
 protected:
-  const ScoreTask& task_;
+  const Task& task_;
   Storage& s_;
   int lane_;
   int turn_; ///< tiles until this warp's next one
@@ -158,13 +154,13 @@ protected:
   /// How many tiles the item has. Of all rows, after find_candidates.
   __device__ void count_tiles() {
     int const tiles = listed_ ? task_.pieces.tiles(at_.group) : (rows_ + tile_keys - 1) / tile_keys;
-    at_.tiles = min(at_.tiles, (tiles - at_.first + at_.step - 1) / at_.step);
+    at_.tiles = max(0, min(at_.tiles, (tiles - at_.first + at_.step - 1) / at_.step));
   }
 
   /// Starts to bring the item's queries.
   __device__ void copy_heads() {
     item_.wait_empty(s_.item_ring);
-    ItemBuffer<Heads, A>& item = s_.items[item_.buffer];
+    ItemBuffer<Heads, A, Target>& item = s_.items[item_.buffer];
     Barrier& full = s_.item_ring.full[item_.buffer];
     std::int64_t const in_level = at_.group * group_queries, first = task_.level.first + in_level;
     int const queries =
@@ -183,7 +179,7 @@ protected:
   }
   /// The item's queries are on their way.
   /// @param target  lane q < group_queries: where query q has its scores
-  __device__ void end_item(const ScoreTarget& target) {
+  __device__ void end_item(const Target& target) {
     if (lane_ < group_queries)
       s_.items[item_.buffer].queries[lane_].target = target;
     if (lane_ == 0)
@@ -196,10 +192,10 @@ protected:
     begin_kernel();
     find_candidates();
     count_tiles();
-    std::int64_t const i = at_.group * group_queries + lane_;
-    end_item({task_.values + i * task_.pitch, limit_});
+    end_item(task_.target(at_, lane_, limit_));
   }
-  __device__ void widen_queries(ItemBuffer<Heads, A>& item, std::int64_t first, int queries) {
+  __device__ void widen_queries(ItemBuffer<Heads, A, Target>& item, std::int64_t first,
+                                int queries) {
     constexpr int chunks = Heads * 8, batch = 8; // a query's, of 16 dimensions
     auto const from = reinterpret_cast<const uint4*>(task_.queries.values + first * Heads * 128);
     for (int i = lane_; i < queries * chunks; i += 32 * batch) {
@@ -279,7 +275,8 @@ protected:
     std::int32_t const position = low_ + tile * tile_keys - begin_;
     bool const wanted = position < limit_ && position > -tile_keys;
     if (lane_ < group_queries)
-      s_.positions[tile_.buffer][0].of[lane_] = wanted ? position : Positions::absent;
+      s_.positions[tile_.buffer][0].of[lane_] =
+          wanted ? Target::mark(position, lane_) : Positions::absent;
     std::uint32_t const mask = __ballot_sync(0xffffffffu, wanted && lane_ < group_queries);
     if (lane_ == 0)
       s_.masks[tile_.buffer] = mask;

@@ -12,13 +12,22 @@
 HISA_NAMESPACE_BEGIN
 namespace cuda {
 
-/// Sums over a lane's heads, on their way to a score.
-struct Sums {
+/// Sums over a lane's heads, on their way to a score and to where that goes.
+template <class Target>
+struct Sums;
+
+/// Scores that are all stored.
+template <>
+struct Sums<ScoreTarget> {
   float of[2][2] = {}; ///< [half][row g or g + 8]
   float scale = 0;
   std::int32_t position = Positions::absent;
   ScoreTarget target = {nullptr, 0};
 
+  /// What the scores of a query need to know.
+  __device__ void set(const ScoreTarget& to) { target = to; }
+  __device__ void reset() { position = Positions::absent; }
+  __device__ void end_tile() {}
   /// Stores the score of the lane's row if it is a candidate's.
   __device__ void store(const LaneRows& rows) const {
     store_if(static_cast<std::uint32_t>(position) < static_cast<std::uint32_t>(target.limit),
@@ -42,7 +51,7 @@ public:
   /// @param set_target  set_target(sums): where the query's scores go, when those of the one before
   /// are
   ///                    stored
-  template <class Keys, class SetTarget>
+  template <class Keys, class Sums, class SetTarget>
   __device__ void second_half(Keys& keys, HeadsAddress heads, const float* weights, int weights_at,
                               const LaneRows& rows, Sums& sums, const SetTarget& set_target) {
     weights_.load(weights, weights_at);
@@ -53,11 +62,12 @@ public:
     sum_heads(lower_, weights_, sums.of[0]);
   }
   /// Begins the next query's first half, and sums the second of the one before.
-  template <class Keys>
+  template <class Keys, class Sums>
   __device__ void next(Keys& keys, HeadsAddress heads, Sums& sums) {
     begin(keys, heads);
     sum_heads(upper_, weights_, sums.of[1]);
   }
+  template <class Sums>
   __device__ void end(const LaneRows& rows, Sums& sums) {
     wait_products<0>();
     sum_heads(upper_, weights_, sums.of[1]);

@@ -35,19 +35,21 @@ __device__ inline void leave(Barrier& barrier, int lane) {
 /// then four lanes exchange their sums, so that each has those of one row, whose score it stores
 /// while the next products are under way.
 /// @tparam Chunks  whether an item is a chunk of scores that somebody waits for (flat.cuh)
-template <int Heads, Arithmetic A, bool Chunks = false>
+/// @tparam Task  ScoreTask, or one that has other targets, and sums of another kind for them
+template <int Heads, Arithmetic A, bool Chunks = false, class Task = ScoreTask>
 class Consumer {
 public:
-  using Storage = ScoreStorage<Heads, A>;
+  using Target = typename Task::Target;
+  using Storage = ScoreStorage<Heads, A, Target>;
   using P = ScorePolicy<A>;
 
-  __device__ Consumer(const ScoreTask& task, Storage& s)
+  __device__ Consumer(const Task& task, Storage& s)
       : s_(by_held_address(s)), lane_(held_in_register(static_cast<int>(threadIdx.x) % 32)),
         turn_(uniform(static_cast<int>(threadIdx.x) / 128)) {
     int const log2 = task.pieces.piece_log2;
     int const row = summed_row(static_cast<int>(threadIdx.x));
     piece_ = held_in_register(row >> log2);
-    in_piece_ = held_in_register(row & ((1 << log2) - 1));
+    in_piece_ = held_in_register(Target::mark(row & ((1 << log2) - 1), 0));
     scale_at_ = held_in_register((row >> log2) * scale_pitch(log2) + (row & ((1 << log2) - 1)));
     rows_ = {held_if_native(lane_ & 1), held_if_native(lane_ & 2)};
     weights_at_ = held_in_register(HeadWeights<Heads>::begin(lane_));
@@ -55,20 +57,25 @@ public:
   }
 
   __device__ void run() {
+    Sums<Target> sums;
     begin_item();
     if (next_tile())
-      score_tiles();
+      score_tiles(sums);
     leave_item();
   }
-  template <class Ring>
-  __device__ void run_chunks(Ring& ring) {
-    int buffer = 0;
-    for (bool last = false; !last; buffer = (buffer + 1) % Ring::buffers) {
+  /// The same, but what is asked for of an item is known before the next one begins.
+  /// @param done  done(buffer, lane) is called then, with the item's buffer
+  template <class Begin, class Done>
+  __device__ void run_apart(const Begin& begin, const Done& done) {
+    Sums<Target> sums;
+    for (bool last = false; !last;) {
       begin_item();
+      begin(sums, queries_[0].target);
       last = uniform(s_.headers[item_.buffer].last) != 0;
       if (next_tile())
-        score_tiles();
-      leave(ring.full[buffer], lane_);
+        score_tiles(sums);
+      done(sums);
+
       leave_item();
     }
   }
@@ -91,29 +98,30 @@ private:
   std::uint32_t wanted_ = 0; ///< the tile's queries that are still to be scored, query_ among them
   int query_ = 0;            ///< that is scored
   HeadsAddress heads_ = 0;   ///< address of its heads
-  const QueryItem<Heads>* queries_; ///< of the item
-  HeadsAddress first_heads_;        ///< of the first of these
-  TileKeys<A> keys_;                ///< of the tile
-  float scale_ = 0;                 ///< of this lane's row of the tile, if keeps_row
-  int positions_at_ = 0;            ///< row_positions(), if keeps_row
+  const QueryItem<Heads, Target>* queries_; ///< of the item
+  HeadsAddress first_heads_;                ///< of the first of these
+  TileKeys<A> keys_;                        ///< of the tile
+  float scale_ = 0;                         ///< of this lane's row of the tile, if keeps_row
+  int positions_at_ = 0;                    ///< row_positions(), if keeps_row
   Cursor<P::tiles> tile_;
   Cursor<P::items> item_;
 
   /// Scores the warpgroup's tiles, of which the first is known.
-  __device__ void score_tiles() {
+  __device__ void score_tiles(Sums<Target>& sums) {
     ProductStream<Heads> products;
-    Sums sums;
+    sums.reset(); // those before have been stored
     choose_query();
     load_tile();
     products.begin(keys_, heads_);
     for (;;) {
       products.second_half(keys_, heads_, queries_[query_].weights, weights_at_, rows_, sums,
-                           [&](Sums& to) { set_target(to); });
+                           [&](Sums<Target>& to) { set_target(to); });
       wanted_ ^= 1u << query_;
       if (wanted_ != 0) {
         choose_query();
         wait_products<0>();
       } else {
+        sums.end_tile();
         leave_tile(); // its last products have their keys in registers
         if (!next_tile())
           break;
@@ -183,18 +191,18 @@ private:
       scale_ = row_scale(), positions_at_ = held_if_native(row_positions());
   }
   /// Where the scores of query_ go.
-  __device__ void set_target(Sums& sums) const {
+  __device__ void set_target(Sums<Target>& sums) const {
     sums.scale = keeps_row ? scale_ : row_scale();
     sums.position =
         behind(s_.positions[0][0].of[query_], keeps_row ? positions_at_ : row_positions());
     sums.position += in_piece_;
-    sums.target = queries_[query_].target;
+    sums.set(queries_[query_].target);
   }
 };
 
 /// @param tile_writers  arrivals at a full tile
-template <int Heads, Arithmetic A>
-__device__ void init_rings(ScoreStorage<Heads, A>& storage, int tile_writers) {
+template <int Heads, Arithmetic A, class Target>
+__device__ void init_rings(ScoreStorage<Heads, A, Target>& storage, int tile_writers) {
   storage.tile_ring.init(tile_writers, 4);
   storage.item_ring.init(Producer<Heads, A>::item_writers, 4 * ScorePolicy<A>::consumers);
 }

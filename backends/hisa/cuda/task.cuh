@@ -5,6 +5,7 @@
 #pragma once
 
 #include <hisa/cuda/tile.cuh>
+#include <hisa/gpu/items.hpp>
 #include <hisa/gpu/level.hpp>
 #include <hisa/gpu/pairs.hpp>
 #include <hisa/gpu/pieces.hpp>
@@ -25,6 +26,16 @@ struct PairBuffers {
   float* weights = nullptr; ///< [level.count, packed_weights] of the queries; null: no pairs
 };
 
+/// Where a query's scores go.
+struct alignas(16) ScoreTarget {
+  float* scores;
+  std::int32_t limit; ///< candidates, 0: the query needs no scores
+
+  __host__ __device__ static constexpr std::int32_t mark(std::int32_t position, int) {
+    return position;
+  }
+};
+
 /// Scores to be computed: the score of query i's candidate at position p goes to
 /// values[i * pitch + p], i counted from the level's first query.
 struct ScoreTask {
@@ -41,8 +52,15 @@ struct ScoreTask {
   std::int64_t pitch = 0;
   PairBuffers prepares; ///< of the level below: what list_pairs and pair_kernel rely on
 
+  using Target = ScoreTarget;
+
   __host__ __device__ std::int64_t groups() const {
     return (level.count + group_queries - 1) / group_queries;
+  }
+  /// Of query `lane` of an item's group, if it is one.
+  __device__ Target target(const gpu::Item& item, int lane, std::int32_t limit) const {
+    std::int64_t const i = item.group * group_queries + lane;
+    return {values + i * pitch, limit};
   }
 };
 

@@ -6,6 +6,7 @@
 
 #include <hisa/cuda/choose.cuh>
 #include <hisa/cuda/contenders.cuh>
+#include <hisa/cuda/sample.cuh>
 #include <hisa/gpu/token_row.hpp>
 
 HISA_NAMESPACE_BEGIN
@@ -56,6 +57,7 @@ __device__ void choose_tokens(const Cta<Policy::threads>& g, typename Policy::St
 /// A TokenTask by lists of contenders.
 struct ContenderTask : TokenTask {
   ContenderLists lists;
+  FailedGroups failed; ///< those to choose for; without: all
 };
 
 /// The same from its list.
@@ -77,6 +79,17 @@ __device__ void choose_tokens(const Cta<Policy::threads>& g, typename Policy::St
     emit_all(g, listed ? 0 : r.row.contest.first, r.row.winners, emit);
 }
 
+/// Whether query i is none of the task's.
+__device__ inline bool skips(const TokenTask&, std::int64_t) {
+  return false;
+}
+__device__ inline bool skips(const ContenderTask& task, std::int64_t i) {
+  if (task.failed.count == nullptr)
+    return false;
+  begin_kernel();
+  return task.failed.fails[i / group_queries] == 0;
+}
+
 /// @tparam Policy  ShortRows or LongRows
 /// @tparam Task    TokenTask or ContenderTask
 template <class Policy, class Task>
@@ -86,6 +99,8 @@ __global__ void __launch_bounds__(Policy::threads, Policy::ctas)
   auto& storage = *reinterpret_cast<TokenStorage<Policy>*>(memory);
   Cta<Policy::threads> const g{};
   std::int64_t const i = blockIdx.x;
+  if (skips(task, i))
+    return;
   TokenRow const r = begin_row(g, storage, task);
   choose_tokens<Policy>(g, storage.select, task, r, i);
   end_row(g, task.out, task.level.first + i, task.level.budget, r.row.winners);

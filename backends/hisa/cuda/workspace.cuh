@@ -5,6 +5,7 @@
 
 #include <hisa/carve.hpp>
 #include <hisa/cuda/contenders.cuh>
+#include <hisa/cuda/sift.cuh>
 #include <hisa/cuda/sums.cuh>
 #include <hisa/cuda/task.cuh>
 #include <hisa/levels.hpp>
@@ -31,7 +32,11 @@ struct Parts {
   std::int32_t* blocks[2] = {}; ///< kept lists of alternating levels
   std::int32_t* counts[2] = {};
   PieceLists pieces[2];
-  PairBuffers pairs;       ///< of tokens, used instead of their pieces by calls of few queries
+  PairBuffers pairs; ///< of tokens, used instead of their pieces by calls of few queries
+  // Of flat calls without rows of scores:
+  Sample sample;
+  SiftedLists sifted;
+  FailedGroups failed;
   float* chunks = nullptr; ///< buffers of the flat kernel
   ContenderLists lists;
 };
@@ -47,9 +52,10 @@ struct Layout {
   // memory of all rows as far as that goes; 0: there are none.
   std::int64_t paired = 0; ///< queries that a call with pairs may have
   std::int64_t bins = 0, weights = 0;
-  // Of the flat kernel, in the memory of the score rows; 0: it does not run.
+  // Of flat calls without rows of scores, in the memory of these; 0: there are none.
   std::int64_t listed = 0; ///< queries at a time; whole groups
   std::int64_t ctas = 0;
+  std::int64_t samples = 0; ///< of the keys; 0: none are sifted
 
   /// For as many queries at a time as keep the workspace below `limit`.
   /// @param own_lists  the blocks come from the caller: only tokens are scored
@@ -95,15 +101,17 @@ struct Layout {
   /// Lets the flat kernel run on `processors` multiprocessors, for as many queries at a time as
   /// keep the workspace below `limit`, unless these are fewer than a group for each. Calls that it
   /// does not take have rows of scores in the same memory.
-  void add_flat(std::int64_t max_queries, std::int64_t processors, std::size_t limit) {
+  /// @param sampled  of the keys, for the sift kernel before it; 0: without
+  void add_flat(std::int64_t max_queries, std::int64_t processors, std::size_t limit,
+                std::int64_t sampled = 0) {
     std::int64_t const groups = (max_queries + group_queries - 1) / group_queries;
     Layout flat;
-    flat.ctas = processors;
+    flat.ctas = processors, flat.samples = sampled;
     for (std::int64_t rounds = (groups + processors - 1) / processors; rounds > 0; --rounds) {
       flat.listed = std::min(groups, rounds * processors) * group_queries;
       if (flat.bytes() > limit)
         continue;
-      listed = flat.listed, ctas = flat.ctas;
+      listed = flat.listed, ctas = flat.ctas, samples = flat.samples;
       return;
     }
   }
@@ -123,14 +131,43 @@ struct Layout {
 private:
   using Carver = hisa::detail::Carver<128>;
 
+  /// The flat kernel comes when the lists of the sift kernel have been chosen from, and that when
+  /// the scores of the sample have been looked at.
+  void place_flat(Carver& carver, Parts& p) const {
+    std::int64_t const groups = listed / group_queries, sifts = samples > 0 ? 1 : 0;
+    auto const join = [](Carver& to, const Carver& other) {
+      to = other.bytes() > to.bytes() ? other : to;
+    };
+    p.failed.count = carver.take<std::int32_t>(sifts, 1);
+    p.failed.list = carver.take<std::int32_t>(sifts * groups, 1);
+    p.failed.fails = carver.take<std::uint32_t>(sifts * groups, 1);
+    Carver sifted = carver;
+    p.chunks = carver.take<float>(ctas, FlatSizes::buffers);
+    p.lists.contenders = carver.take<gpu::Contender>(listed, FlatSizes::capacity);
+    p.lists.counts = carver.take<std::int32_t>(listed, 1);
+    if (samples > 0) {
+      p.sample.bounds = sifted.take<SampledBound>(listed, 1);
+      Carver sampled = sifted;
+      p.sample.values = sampled.take<e4m3fn>(samples, 128);
+      p.sample.scales = sampled.take<float>(samples, 1);
+      p.sample.ks = sampled.take<std::int32_t>(listed, 1);
+      p.sample.ke = sampled.take<std::int32_t>(listed, 1);
+      p.sample.pitch = (samples + 31) / 32 * 32;
+      p.sample.scores = sampled.take<float>(listed, p.sample.pitch);
+      std::int64_t const items = SiftItems::max_items(groups, ctas);
+      p.sifted.contenders =
+          sifted.take<gpu::Contender>(items, SiftSizes::lanes * SiftSizes::capacity);
+      p.sifted.counts = sifted.take<std::int32_t>(items, SiftSizes::lanes);
+      join(carver, sampled), join(carver, sifted);
+    }
+  }
+
   Parts place(Carver& carver) const {
     std::int64_t const groups = queries / group_queries;
     Parts p;
     Carver same = carver, behind = carver;
     p.scores = carver.take<float>(queries, scores);
-    p.chunks = same.take<float>(ctas, FlatSizes::buffers);
-    p.lists.contenders = same.take<gpu::Contender>(listed, FlatSizes::capacity);
-    p.lists.counts = same.take<std::int32_t>(listed, 1);
+    place_flat(same, p);
     behind.take<float>(paired, scores);
     PairLists& pairs = p.pairs.lists;
     pairs.bins = static_cast<std::int32_t>(bins), pairs.capacity = paired;

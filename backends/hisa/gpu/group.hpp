@@ -55,10 +55,11 @@ concept Group = requires(const G& g, std::uint32_t* word, int value, std::uint64
   { g.max(1u) } -> std::same_as<std::uint32_t>;                 // over the wave
   { g.load(word) } -> std::same_as<std::uint32_t>;
   g.store(word, 1u);
-  g.count(word, true);                               // adds 1 if the condition holds, atomic
-  { g.ticket(word) } -> std::same_as<std::uint32_t>; // adds 1, says what was there, atomic
-  g.add(word, 1u);                                   // adds, atomic
-  g.merge(word, 1u);                                 // sets bits, atomic
+  g.count(word, true);                                 // adds 1 if the condition holds, atomic
+  { g.ticket(word) } -> std::same_as<std::uint32_t>;   // adds 1, says what was there, atomic
+  { g.take(word, 1u) } -> std::same_as<std::uint32_t>; // the same for any number
+  g.add(word, 1u);                                     // adds, atomic
+  g.merge(word, 1u);                                   // sets bits, atomic
   // Four words of global memory to shared memory, while the lane goes on. They are the lane's own
   // until a barrier behind its wait for them.
   g.copy(four, four);

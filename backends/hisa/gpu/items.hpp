@@ -55,6 +55,37 @@ private:
   int cuts_, items_, next_, ctas_;
 };
 
+/// Of all rows, where groups are alike: the tiles of the groups that are left, one group behind the
+/// other, are divided among all CTAs.
+class SplitGroups {
+public:
+  /// @param tiles  of a group, at most
+  HISA_FUNCTION SplitGroups(std::int64_t groups, std::int64_t tiles, CtaOf at)
+      : first_(whole_groups(groups, at.ctas)), tiles_(tiles),
+        next_(begin(groups - first_, tiles, at)),
+        end_(begin(groups - first_, tiles, {at.cta + 1, at.ctas})) {}
+
+  HISA_FUNCTION bool any() const { return next_ < end_; }
+  HISA_FUNCTION Item next() {
+    Item item;
+    std::int64_t const group = detail::quotient(next_, tiles_), first = next_ - group * tiles_;
+    std::int64_t const left = end_ - next_ < tiles_ - first ? end_ - next_ : tiles_ - first;
+    item.group = first_ + group, item.first = static_cast<int>(first);
+    item.tiles = static_cast<int>(left);
+    next_ += left;
+    item.last = !any();
+    return item;
+  }
+  /// Where the share of a CTA begins.
+  HISA_FUNCTION static std::int64_t begin(std::int64_t left, std::int64_t tiles, CtaOf at) {
+    return detail::quotient(left * tiles * at.cta, at.ctas);
+  }
+
+private:
+  std::int64_t first_; ///< group
+  std::int64_t tiles_, next_, end_;
+};
+
 /// Of n costs, as far as a limit of their sum.
 struct Reached {
   std::int64_t count = 0;

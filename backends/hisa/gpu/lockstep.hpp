@@ -159,9 +159,15 @@ public:
     ++*p;
   }
   template <class T>
-  T ticket(T* p) const {
+  T take(T* p, T count) const {
     machine_->touch(p, sizeof(T), Access::add);
-    return (*p)++;
+    T const before = *p;
+    *p += count;
+    return before;
+  }
+  template <class T>
+  T ticket(T* p) const {
+    return take(p, T(1));
   }
   template <class T>
   void add(T* p, T value) const {
@@ -273,14 +279,23 @@ inline void Lockstep::yield(At at) {
   leave(fiber, false);
 }
 
-/// Each lane of a group runs to its next collective operation; they all must have reached the same.
+/// Each wave of a group runs to its next barrier or to the end; they all must have reached the
+/// same, and until then the lanes of a wave the same operations.
 inline void Lockstep::step(int rank) {
   int const first = rank * lanes_;
-  for (current_ = first; current_ < first + lanes_ && failure_.empty(); ++current_)
-    resume(fibers_[std::size_t(current_)]);
-  for (int i = first; i < first + lanes_; ++i)
-    if (failure_.empty() && fibers_[std::size_t(i)].at != first_of(rank).at)
-      failure_ = "hisa::gpu::Lockstep: the lanes wait at different operations";
+  auto const require_alike = [&](int from, int lanes) {
+    for (int i = from; i < from + lanes; ++i)
+      if (failure_.empty() && fibers_[std::size_t(i)].at != fibers_[std::size_t(from)].at)
+        failure_ = "hisa::gpu::Lockstep: the lanes wait at different operations";
+  };
+  int const wave = lanes_ < Lane::wave ? lanes_ : Lane::wave;
+  for (int from = first; from < first + lanes_; from += wave)
+    do {
+      for (current_ = from; current_ < from + wave && failure_.empty(); ++current_)
+        resume(fibers_[std::size_t(current_)]);
+      require_alike(from, wave);
+    } while (failure_.empty() && fibers_[std::size_t(from)].at == At::shuffle);
+  require_alike(first, lanes_);
   if (failure_.empty() && first_of(rank).at == At::barrier && barriers_++ != skipped_)
     ++interval_[std::size_t(rank)];
 }

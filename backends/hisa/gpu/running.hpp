@@ -6,6 +6,7 @@
 /// these.
 #pragma once
 
+#include <hisa/gpu/contender.hpp>
 #include <hisa/gpu/radix.hpp>
 #include <hisa/gpu/row.hpp>
 
@@ -16,12 +17,6 @@ namespace gpu {
 struct RowPart {
   const float* values = nullptr;
   std::uint32_t first = 0, end = 0;
-};
-
-/// A score that may be among the k best of its row.
-struct alignas(8) Contender {
-  float score;
-  std::int32_t position;
 };
 
 /// The contenders of a row, in memory that is aligned to 16 bytes.

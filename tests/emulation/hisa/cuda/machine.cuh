@@ -38,6 +38,14 @@ inline void store_if(bool condition, float* to, std::int32_t at, float value) {
     to[at] = value;
 }
 
+template <class T>
+void append_if_reached(T* list, std::int32_t& next, float score, float bound, std::int32_t mark) {
+  if (!(score >= bound))
+    return;
+  list[next] = {score, mark};
+  next += 32;
+}
+
 inline std::uint32_t widened(std::uint32_t codes) {
   auto const value = [](std::uint32_t code) {
     return std::uint32_t(
