@@ -7,6 +7,7 @@
 #include <catch2/catch_test_macros.hpp>
 
 #include <cmath>
+#include <limits>
 #include <string>
 #include <thread>
 
@@ -300,6 +301,17 @@ TEST_CASE("what the sift kernel leaves to the flat kernel") {
   CHECK(left(17, 6001, 257, Data::one_bin) == 5);
 }
 
+TEST_CASE("an infinite score at the end of a group is none of the next group's") {
+  Case c = flat(8, 6000, 32, 500, 1); // both groups by one CTA
+  c.sifts = true;
+  suite::Problem p(c, 1);
+  std::fill(p.scale.end() - 384, p.scale.end(), std::numeric_limits<float>::infinity());
+  std::fill(p.ke.begin(), p.ke.end(), 6000);
+  long const before = suite::tally.failures;
+  suite::run(c, p);
+  CHECK(suite::tally.failures == before);
+}
+
 TEST_CASE("the sift kernel on any data, and for ranges of a packed buffer") {
   skip_where_slow();
   for (Data data : {Data::random, Data::ties, Data::zeros, Data::nan_scales, Data::one_bin,
@@ -415,7 +427,7 @@ TEST_CASE("which flat calls do without rows of scores") {
     options.workspace_limit = megabytes << 20;
     auto const path =
         hisa::cuda::make_plan<hisa::Levels<>>(device, shape, {.topk = topk}, options).path();
-    return path.find("contenders") != std::string::npos;
+    return path.find(device.sift_topk > 0 ? "reach a bound" : "contenders") != std::string::npos;
   };
   std::int64_t const k = 1 << 10;
   SECTION("sifted ones") {
@@ -426,9 +438,11 @@ TEST_CASE("which flat calls do without rows of scores") {
     CHECK_FALSE(plan(508, 1024 * k, 512)); // multiprocessors would be idle
     CHECK(plan(1024, 128 * k, 140));       // 528 at a time
     CHECK_FALSE(plan(1024, 128 * k, 100)); // rows of scores, 200 at a time
-    CHECK(plan(1024, 256 * k, 100));       // 100 rows: the flat kernel
+    CHECK_FALSE(plan(1024, 256 * k, 100)); // by 100 rows, or by the flat kernel
     CHECK(plan(1024, 128 * k, 512, 2048));
     CHECK_FALSE(plan(1024, 128 * k, 512, 2049));
+    CHECK(plan(528, (1 << 29) - 256, 1 << 14));
+    CHECK_FALSE(plan(528, (1 << 29) - 255, 1 << 14)); // no mark has room for that
   }
   SECTION("those of the flat kernel") {
     device.sift_topk = 0;

@@ -88,7 +88,7 @@ public:
         head_dim_(c.head_dim), topk_(c.topk), options_(c.options), device_(device),
         layout_(Layout::fitting(levels_, own_lists, max_queries_, max_keys_,
                                 options_.workspace_limit)) {
-    if (LevelsT::count == 0 && topk_ <= device_.sift_topk)
+    if (LevelsT::count == 0 && topk_ <= device_.sift_topk && max_keys_ <= SiftTarget::max_keys)
       add_flat(Sampling(max_keys_, topk_).samples);
     if (LevelsT::count == 0 && layout_.ctas == 0 && layout_.queries <= device_.few_rows &&
         topk_ <= FlatSizes::max_topk)
@@ -112,7 +112,9 @@ public:
            (layout_.paired > 0
                 ? "key-stationary for calls of up to " + std::to_string(layout_.paired) + ", "
                 : "") +
-           (layout_.ctas > 0 ? "or of calls with many queries and keys only contenders, " : "") +
+           (layout_.ctas > 0 ? "or of calls with many queries and keys only contenders" +
+                                   std::string(layout_.samples > 0 ? " that reach a bound, " : ", ")
+                             : "") +
            (own_lists ? "the caller's block lists" : std::to_string(levels_.count + 1) + " levels");
   }
 

@@ -22,8 +22,8 @@ struct Sampling {
 
   Sampling() {}
   /// Among a query's k best are k / stride of the sample on average. In a row without order the
-  /// bound is one of these k, so that too little reaches it, with a probability of 1e-7 for k =
-  /// 2048: more than six standard deviations.
+  /// bound is one of these k, so that too little reaches it, with a probability of 5e-8 for k =
+  /// 2048.
   Sampling(std::int64_t keys, int k) : samples((keys + stride - 1) / stride) {
     double const mean = double(k) / stride;
     likely = std::max(1, static_cast<std::int32_t>(mean));

@@ -28,6 +28,8 @@ struct alignas(8) SiftTarget {
   float bound;
   std::int32_t item; ///< in SiftItems
 
+  static constexpr std::int64_t max_keys = (std::int64_t(1) << 29) - 2 * tile_keys; ///< of a mark
+
   /// Contenders of a group are in one list: a mark is a position and a query, or, with query 0, the
   /// distance of two positions.
   __host__ __device__ static constexpr std::int32_t mark(std::int32_t position, int query) {
@@ -81,7 +83,9 @@ struct Sums<SiftTarget> {
   std::int32_t next = 0;          ///< its end, 32 for each contender
 
   __device__ void set(const SiftTarget& to) { bound = to.bound; }
-  __device__ void reset() { bound = __builtin_inff(); }
+  /// What was stored is not stored again: no score reaches a bound that is NaN, as infinity may
+  /// reach infinity.
+  __device__ void reset() { bound = __builtin_nanf(""); }
   /// The list's address is exchanged with oneself: otherwise the compiler finds it anew in the loop
   /// of the products.
   __device__ void begin_list(gpu::Contender* of_lane) {

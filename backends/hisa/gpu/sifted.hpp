@@ -15,20 +15,18 @@
 #include <hisa/gpu/held.hpp>
 #include <hisa/gpu/pieces.hpp>
 
-#include <bit>
-
 HISA_NAMESPACE_BEGIN
 namespace gpu {
 
 /// What the contenders of a query are chosen by.
 struct alignas(16) SiftedQuery {
-  float scale = 0, offset = 1; ///< scores that are `offset` and more, scaled, are binned
+  float scale = 0, offset = 1; ///< of scores, so that the bins begin at 1
   std::int32_t limit = 0;      ///< of positions
   std::int32_t k = 0;          ///< 0: nothing to choose
 
   /// @param low     no contender is worse
-  /// @param likely  what the k-th is about: bins are a fixed part of the distance from `low`, of
-  ///                which that of `likely` is 4, plus 1, and end at 16
+  /// Bins grow with the distance from `low`, and end at about four times that of `likely`.
+  /// @param likely  what the k-th is about
   HISA_FUNCTION void set_range(float low, float likely) {
     float const s = 4 / (likely - low);
     if (s > 0 && s < 0x1p100f)
@@ -38,8 +36,8 @@ struct alignas(16) SiftedQuery {
   template <int Bins>
   HISA_FUNCTION std::int32_t bin(float score) const {
     float const at = fmaxf(fmaf(score, scale, offset), 1);
-    constexpr int step = 26 - static_cast<int>(std::bit_width(unsigned(Bins))); // 4 powers of two
-    std::uint32_t const bin = (__builtin_bit_cast(std::uint32_t, at) - 0x3f800000u) >> step;
+    constexpr std::uint32_t step = (1u << 23) / (Bins / 4); // of four powers of two
+    std::uint32_t const bin = (__builtin_bit_cast(std::uint32_t, at) - 0x3f800000u) / step;
     return static_cast<std::int32_t>(bin < Bins - 1 ? bin : Bins - 1);
   }
 };
